@@ -1,0 +1,1 @@
+"""Master key, slots, derived keys, sealing and opening."""
