@@ -1,0 +1,66 @@
+"""A small vault served by vaultfs.fuse.session, for tests/mounted/test_handshake_session.py.
+
+Arguments: store, mount point, and words: `plain` (no handshake), mount options. Prints one JSON line when it serves and
+one when it has ended; SIGTERM stops it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import trio
+
+from vaultfs.crypto.keys import VaultKeys
+from vaultfs.errors import VaultfsError
+from vaultfs.fuse import session
+from vaultfs.fuse.options import MountOptions
+from vaultfs.tree import Device, create_store, open_store
+
+
+def say(**facts: object) -> None:
+    """One line for the parent."""
+    print(json.dumps(facts), flush=True)  # noqa: T201
+
+
+async def main(store: Path, mountpoint: str, words: list[str]) -> None:
+    """Make the store if need be, and serve it."""
+    keys, device = VaultKeys(b"k" * 32, b"v" * 16), Device(b"d" * 16, "test")
+    if not os.path.exists(store):  # noqa: ASYNC240
+        create_store(store, keys, device, uid=os.getuid(), gid=os.getgid())
+    options = MountOptions.parse([word for word in words if word != "plain"])
+    if "plain" in words:
+        options = replace(options, handshake=False)
+    session.UNMOUNT_SECONDS = 1.0
+    tree = open_store(store, keys, device, read_only=options.read_only)
+    stop, report = trio.Event(), session.MountReport()
+
+    async def stop_by_signal() -> None:
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            async for _ in signals:
+                stop.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stop_by_signal)
+        await session.serve(
+            tree,
+            mountpoint,
+            options,
+            status=lambda: json.dumps({"counted": len(report.way)}).encode(),
+            ready=lambda: say(way=report.way, detail=report.detail, notes=report.notes, clean=tree.startup.clean),
+            stop=stop,
+            report=report,
+        )
+        nursery.cancel_scope.cancel()
+    say(ended=True)
+
+
+if __name__ == "__main__":
+    try:
+        trio.run(main, Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    except* VaultfsError as group:
+        say(error=type(group.exceptions[0]).__name__)

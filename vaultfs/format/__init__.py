@@ -1,0 +1,1 @@
+"""The records and the pack codec: pure functions, no I/O."""
