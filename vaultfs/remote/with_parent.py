@@ -1,0 +1,27 @@
+"""Become another program that dies with its parent: `python -I with_parent.py PARENT-PID PROGRAM ARGUMENT...`.
+
+A program of its own, because the kernel's request must be made between fork and exec, where Python with threads
+must not run, and is forgotten by nothing else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(parent: int, command: list[str]) -> None:
+    """Never returns."""
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
+    if os.getppid() != parent:  # it died before the kernel was asked
+        sys.exit(1)
+    os.execv(command[0], command)  # noqa: S606 - no shell is what is wanted
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2:])
