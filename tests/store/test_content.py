@@ -1,0 +1,100 @@
+"""Content at its edges: sparse files, cuts inside blocks and pages, file capabilities and set-user-id."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.store.stores import content, make_file, work_off
+from vaultfs.tree import ROOT
+from vaultfs.tree.content import SIZE_MAX
+
+if TYPE_CHECKING:
+    from tests.store.stores import StoreMaker
+
+BLOCK = 65536
+
+
+def test_a_sparse_file_takes_no_room(stores: StoreMaker) -> None:
+    tree = stores.new()
+    node = make_file(tree, b"sparse")
+    tree.content.write(node.ino, 5 << 30, b"end")
+    assert node.size == (5 << 30) + 3
+    assert node.blocks <= 8
+    assert tree.content.read(node.ino, 3 << 30, 10) == bytes(10)
+    work_off(tree.keeper.seal(everything=True))
+    assert tree.content.read(node.ino, (5 << 30) - 2, 10) == b"\0\0end"
+    assert tree.stats().pack_bytes < 4096
+    tree.content.write(node.ino, 0, b"x" * 2 * BLOCK)
+    assert 256 <= node.blocks <= 264
+    tree.attributes.set(node.ino, size=BLOCK)
+    assert node.blocks == 128
+    tree.attributes.set(node.ino, size=1 << 30)
+    assert node.blocks == 128
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("cut", [0, 1, 4095, 4096, 4097, BLOCK - 1, BLOCK, BLOCK + 1, 100_000])
+def test_what_was_cut_off_never_comes_back(stores: StoreMaker, cut: int, *, sealed: bool) -> None:
+    tree = stores.new()
+    node = make_file(tree, b"f", b"y" * 100_001)
+    if sealed:
+        work_off(tree.keeper.seal(everything=True))
+        assert not tree.state.pages
+    tree.attributes.set(node.ino, size=cut)
+    assert content(tree, node.ino) == b"y" * cut
+    tree.attributes.set(node.ino, size=200_000)
+    assert content(tree, node.ino) == b"y" * cut + bytes(200_000 - cut)
+    work_off(tree.keeper.seal(everything=True))
+    tree = stores.crash(tree)
+    assert content(tree, node.ino) == b"y" * cut + bytes(200_000 - cut)
+
+
+def test_a_write_while_a_block_is_being_sealed_wins(stores: StoreMaker) -> None:
+    tree = stores.new()
+    node = make_file(tree, b"f", b"old" * 1000)
+    work = tree.keeper.seal(everything=True)
+    work.run()
+    tree.content.write(node.ino, 0, b"new" * 1000)
+    work.apply()
+    assert content(tree, node.ino) == b"new" * 1000
+    work = tree.keeper.seal(everything=True)
+    work.run()
+    tree.attributes.set(node.ino, size=10)
+    work.apply()
+    assert content(tree, node.ino) == (b"new" * 4)[:10]
+    work = tree.keeper.seal(everything=True)
+    work.run()
+    tree.names.unlink(ROOT, b"f")
+    tree.forget(node.ino)
+    work.apply()
+    assert stores.crash(tree).health == []
+
+
+def test_a_file_cannot_grow_past_what_offsets_can_say(stores: StoreMaker) -> None:
+    tree = stores.new()
+    node = make_file(tree, b"f")
+    for call in (
+        lambda: tree.content.write(node.ino, SIZE_MAX, b"xx"),
+        lambda: tree.attributes.set(node.ino, size=SIZE_MAX + 1),
+    ):
+        with pytest.raises(OSError, match="File too large") as raised:
+            call()
+        assert raised.value.errno == errno.EFBIG
+    assert stores.crash(tree).inode(node.ino).size == 0
+
+
+def test_a_write_clears_what_gave_the_old_content_its_rights(stores: StoreMaker) -> None:
+    tree = stores.new()
+    node = make_file(tree, b"f", b"program")
+    tree.attributes.set(node.ino, mode=0o6755)
+    tree.xattrs.set(node.ino, b"security.capability", bytes(20))
+    tree.content.write(node.ino, 0, b"P", clear_suid=True)
+    assert stat.S_IMODE(node.mode) == 0o755
+    with pytest.raises(OSError, match="No data available"):
+        tree.xattrs.get(node.ino, b"security.capability")
+    again = stores.crash(tree)
+    assert b"security.capability" not in again.xattrs.list(node.ino)

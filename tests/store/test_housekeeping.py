@@ -1,0 +1,129 @@
+"""Checkpoints free the journal, sealing empties it, dead packs go; nothing of it can be seen in the files."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from tests.store.stores import content, make_file, names_of, work_off
+from vaultfs.format.journal import SEGMENT_BYTES
+from vaultfs.tree import ROOT
+from vaultfs.tree.housekeeping import SyncWork
+from vaultfs.tree.packs import PackWriter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.store.stores import StoreMaker
+    from vaultfs.tree import Tree
+
+
+def pack_files(tree: Tree) -> list[Path]:
+    return [path for path in tree.blocks.directory.glob("*/*") if path.is_file()]
+
+
+def keep_house(tree: Tree) -> None:
+    work_off(tree.keeper.seal(everything=True))
+    work_off(SyncWork(tree.keeper))
+    work_off(tree.keeper.collect())
+
+
+def test_sealing_and_a_checkpoint_free_the_journal(stores: StoreMaker) -> None:
+    tree = stores.new()
+    data = os.urandom(60_000)
+    for number in range(800):
+        make_file(tree, b"f%d" % number, data[number:])
+    used = len(tree.state.journal.segments)
+    assert used > 2
+    while tree.state.pages:
+        work_off(tree.keeper.seal(everything=True))
+    work_off(SyncWork(tree.keeper))
+    assert len(tree.state.journal.segments) == 1
+    assert all(content(tree, tree.names.lookup(ROOT, b"f%d" % n).ino) == data[n:] for n in range(800))
+
+
+def test_the_journal_does_not_grow_when_one_file_is_written_for_ever(stores: StoreMaker) -> None:
+    tree = stores.new()
+    node = make_file(tree, b"wal")
+    page = os.urandom(4096)
+    for _ in range(6):
+        for number in range(SEGMENT_BYTES // 4096):
+            tree.content.write(node.ino, number % 50 * 4096, page)
+        work_off(SyncWork(tree.keeper))
+        work_off(tree.keeper.seal(everything=True))
+        work_off(SyncWork(tree.keeper))
+    assert tree.state.journal.file_bytes <= 4 * SEGMENT_BYTES
+
+
+def test_a_deleted_file_gives_its_room_back(stores: StoreMaker) -> None:
+    tree = stores.new()
+    node = make_file(tree, b"big", os.urandom(40 << 20))
+    keep_house(tree)
+    before = tree.stats().pack_bytes
+    assert before > 40 << 20
+    tree.names.unlink(ROOT, b"big")
+    tree.forget(node.ino)
+    work_off(SyncWork(tree.keeper))
+    work_off(tree.keeper.collect())
+    # The pack being written stays; it is the only one.
+    assert tree.stats().pack_bytes < before / 2
+    assert len(pack_files(tree)) == 1
+
+
+def test_a_mostly_dead_pack_is_written_anew(stores: StoreMaker) -> None:
+    tree = stores.new()
+    kept = os.urandom(1 << 20)
+    make_file(tree, b"kept", kept)
+    for number in range(3):
+        node = make_file(tree, b"big", os.urandom(20 << 20))
+        tree.names.unlink(ROOT, b"big")
+        tree.forget(node.ino)
+        assert number >= 0
+    work_off(SyncWork(tree.keeper))
+    work_off(tree.keeper.collect())
+    assert tree.stats().pack_bytes < 25 << 20
+    assert content(tree, tree.names.lookup(ROOT, b"kept").ino) == kept
+    tree = stores.crash(tree)
+    assert tree.health == []
+    assert content(tree, tree.names.lookup(ROOT, b"kept").ino) == kept
+
+
+def test_after_a_crash_interrupted_packs_are_not_continued_and_soon_gone(stores: StoreMaker) -> None:
+    tree = stores.new()
+    data = os.urandom(3 << 20)
+    make_file(tree, b"f", data)
+    interrupted = pack_files(tree)
+    assert len(interrupted) == 1
+    stray = PackWriter(tree.blocks.directory, tree.state.keys, 999).path
+    tree = stores.crash(tree)
+    make_file(tree, b"g", data[::-1])
+    assert len(pack_files(tree)) == 3
+    work_off(SyncWork(tree.keeper))
+    work = tree.tick()
+    work_off(work)
+    names = {path.name for path in pack_files(tree)}
+    assert interrupted[0].name not in names
+    assert stray.name not in names
+    assert content(tree, tree.names.lookup(ROOT, b"f").ino) == data
+    assert set(names_of(tree)) == {b"f", b"g"}
+
+
+def test_equal_blocks_are_stored_once(stores: StoreMaker) -> None:
+    tree = stores.new()
+    data = os.urandom(1 << 20)
+    for number in range(10):
+        make_file(tree, b"copy%d" % number, data)
+    assert tree.stats().pack_bytes < 1.1 * (1 << 20)
+
+
+def test_1_gb_takes_less_than_1_1_gb_in_small(stores: StoreMaker) -> None:
+    """The same ratio for 64 MB, so that the test stays quick; benchmarks/ measures the whole."""
+    tree = stores.new()
+    for number in range(64):
+        make_file(tree, b"f%d" % number, os.urandom(1 << 20))
+    store = tree.state.store
+    tree.close()
+    used = sum(path.stat().st_blocks * 512 for path in store.rglob("*") if path.is_file())
+    journal = sum(path.stat().st_size for path in (store / "journal").iterdir())
+    assert journal <= 2 * SEGMENT_BYTES
+    assert used - journal < 1.02 * (64 << 20)

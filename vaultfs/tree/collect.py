@@ -1,0 +1,154 @@
+"""Collecting garbage in the local packs: dead ones are removed, mostly dead and interrupted ones written anew.
+
+What is on the remote is the cache's to remove. What waits to be published stays, and so do packs with tree nodes in
+them: whether any tree still needs these, sync alone can tell (`Ledger.drop_nodes`).
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vaultfs.crypto.keys import ID_BYTES
+from vaultfs.errors import StoreDamagedError
+from vaultfs.format.pack import PACK_BYTES, Entry, Kind, PackDamagedError
+from vaultfs.tree import database
+from vaultfs.tree.ledger import Ledger
+from vaultfs.tree.packs import PackReader, PackWriter, Placed, path_of
+from vaultfs.tree.sync import Ticket
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vaultfs.tree.blocks import Blocks
+    from vaultfs.tree.housekeeping import Work
+    from vaultfs.tree.state import State
+
+_PER_FRAME = 64
+_LIVE_SHARE = 0.5
+
+_SHARES = """
+SELECT p.pack, p.id, p.state, total(b.length),
+       total(CASE WHEN EXISTS(SELECT 1 FROM extent e WHERE e.blk=b.blk) THEN b.length ELSE 0 END)
+FROM pack p LEFT JOIN block b ON b.pack=p.pack
+WHERE p.state<2 AND NOT EXISTS(SELECT 1 FROM node n WHERE n.pack=p.pack) GROUP BY p.pack
+"""
+_LIVE = """
+SELECT b.blk, b.number, b.id, b.offset, b.length, b.size, b.codec FROM block b
+WHERE b.pack=? AND EXISTS(SELECT 1 FROM extent e WHERE e.blk=b.blk) ORDER BY b.offset
+"""
+
+
+class Moved(NamedTuple):
+    """A live block that was sealed anew."""
+
+    blk: int
+    old_pack: int
+    placed: Placed
+
+
+class CollectWork:
+    """Finds what to remove and seals again what is to be kept of it, up to one pack's worth at a time."""
+
+    def __init__(self, state: State, blocks: Blocks, in_use: set[int]) -> None:
+        self._state = state
+        self._blocks = blocks
+        self._in_use = in_use | blocks.pinned | Ledger(state).waiting_packs()
+        self._writer: PackWriter | None = None
+        self._number = state.next_pack
+        state.next_pack += 1
+        self._moved: list[Moved] = []
+        self._dead: list[tuple[int, bytes]] = []
+        self._files: list[Path] = []
+        self._garbage = 0
+
+    def run(self) -> None:
+        """Reads the last commit's state on a connection of its own. Raises `OSError`."""
+        self._files = list(self._blocks.directory.glob("*/*"))
+        path = self._state.store / database.NAME
+        reader = PackReader(self._blocks.directory, self._state.keys)
+        try:
+            with database.connected(path, self._state.database_key) as connection:
+                live_bytes = 0
+                shares: list[Any] = connection.execute(_SHARES).fetchall()
+                for pack, pack_id, finished, total, live in shares:
+                    if pack in self._in_use or pack >= self._number:
+                        continue
+                    if finished and live > total * _LIVE_SHARE:
+                        self._garbage += int(total - live)
+                        continue
+                    live_bytes += int(live)
+                    if live_bytes > PACK_BYTES and self._dead:
+                        break
+                    rows: list[Any] = connection.execute(_LIVE, (pack,)).fetchall()
+                    if self._rescue(reader, pack, pack_id, rows):
+                        self._dead.append((pack, pack_id))
+        except (database.Error, StoreDamagedError) as problem:
+            raise OSError(errno.EIO, str(problem)) from problem
+
+    def _rescue(self, reader: PackReader, pack: int, pack_id: bytes, rows: list[Any]) -> bool:
+        """Seals a pack's live blocks anew; False when one cannot be read, then the pack stays as it is."""
+        moved = []
+        for blk, number, identity, offset, length, size, codec in rows:
+            entry = Entry(Kind.BLOCK, identity, offset, length, size, codec)
+            try:
+                data = reader.read(Placed(pack, number, entry), pack_id)
+            except (PackDamagedError, FileNotFoundError):
+                return False
+            if self._writer is None:
+                self._writer = PackWriter(self._blocks.directory, self._state.keys, self._number)
+            moved.append(Moved(blk, pack, self._writer.add(entry.id, data)))
+        self._moved += moved
+        return True
+
+    def apply(self) -> Work | None:
+        """Lets the database know; the files are removed once that is on disk."""
+        state, blocks, writer = self._state, self._blocks, self._writer
+        blocks.garbage_bytes = self._garbage
+        if writer is not None:
+            state.begin(grows=False)
+            blocks.put_pack(writer.number, writer.id, 0)
+            blocks.finish(writer)
+            state.end()
+        for start in range(0, len(self._moved), _PER_FRAME):
+            state.begin(grows=False)
+            for moved in self._moved[start : start + _PER_FRAME]:
+                blocks.move(*moved)
+            if state.pending:
+                state.end()
+        gone = self._unknown()
+        kept = blocks.pinned | Ledger(state).waiting_packs()  # a commit may have been made meanwhile
+        for pack, pack_id in self._dead:
+            if pack in kept:
+                continue
+            state.begin(grows=False)
+            if blocks.drop_pack(pack):
+                gone.append(pack_id)
+            if state.pending:
+                state.end()
+        return RemoveWork(state, blocks, gone) if gone else None
+
+    def _unknown(self) -> list[bytes]:
+        """Pack files that no row speaks of: a crash came before their first block was taken into use."""
+        known = {row[0] for row in self._state.all("SELECT id FROM pack")}
+        ids = [bytes.fromhex(path.name) for path in self._files if len(path.name) == 2 * ID_BYTES]
+        return [pack_id for pack_id in ids if pack_id not in known]
+
+
+class RemoveWork:
+    """Removes the files of dead packs once the journal says on disk that they are dead."""
+
+    def __init__(self, state: State, blocks: Blocks, gone: list[bytes]) -> None:
+        self._ticket = Ticket(state, blocks)
+        self._directory = blocks.directory
+        self._gone = gone
+
+    def run(self) -> None:
+        """Waits for the disk, then removes."""
+        self._ticket.run()
+        for pack_id in self._gone:
+            path_of(self._directory, pack_id).unlink(missing_ok=True)
+
+    def apply(self) -> None:
+        """Nothing follows."""
+        self._ticket.done()

@@ -1,0 +1,316 @@
+"""The bytes of files: dirty pages in the journal laid over sealed blocks."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from vaultfs.crypto.sealing import OpenFailedError
+from vaultfs.format.node import INLINE_MAX
+from vaultfs.format.pack import BLOCK_BYTES
+from vaultfs.tree.incoming import NotHereError
+from vaultfs.tree.inode import PAGE, Flag, Inode, next_page
+from vaultfs.tree.state import Op, State
+from vaultfs.tree.statements import error
+from vaultfs.tree.whereabouts import shown_path
+
+if TYPE_CHECKING:
+    from vaultfs.tree.blocks import Blocks, Extent
+    from vaultfs.tree.folded import Folded
+    from vaultfs.tree.journal import PageRun
+
+PAGES_PER_BLOCK = BLOCK_BYTES // PAGE
+SIZE_MAX = (1 << 63) - 1 - BLOCK_BYTES
+_FRAME_OVERHEAD = 256
+_CHUNK = 1 << 20
+_CAPABILITY = b"security.capability"
+_AHEAD = (1 << 20) // BLOCK_BYTES
+_READERS = 64
+
+
+class Content:
+    """Read, write and truncate. All raise `OSError`, and `NotHereError` before anything is changed."""
+
+    def __init__(self, state: State, blocks: Blocks, folds: Folded) -> None:
+        self._state = state
+        self._blocks = blocks
+        self._folds = folds
+        self._ends: OrderedDict[int, int] = OrderedDict()  # where the last read of a file that is not here ended
+
+    def read(self, ino: int, offset: int, size: int) -> bytes:
+        """Up to `size` bytes at `offset`; fewer at the end of the file."""
+        node = self._state.inode(ino)
+        end = min(offset + size, node.size)
+        if offset >= end:
+            return b""
+        if node.flags & Flag.FOLDED:
+            inline = self._folds.inline(node)
+            if inline is not None:
+                return inline[offset:end]
+            self._folds.open(node)
+        pages = self._state.pages.get(ino)
+        first, last = offset // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
+        if pages is not None:
+            run = pages.get(offset // PAGE)
+            # The frequent case: a small file, or an append, whose bytes are all in one frame of the journal.
+            if (
+                run is not None
+                and offset >= run.page * PAGE
+                and end <= run.page * PAGE + run.length
+                and all(pages.get(page) is run for page in range(offset // PAGE, next_page(end)))
+            ):
+                start = offset - run.page * PAGE
+                return self._run(ino, run)[start : start + end - offset]
+        extents = self._blocks.extents(ino, first, last)
+        pieces: list[bytes] = []
+        missing: list[int] = []
+        for idx in range(first, last + 1):
+            base = idx * BLOCK_BYTES
+            low, high = max(offset - base, 0), min(end - base, BLOCK_BYTES)
+            extent = extents.get(idx)
+            sealed = self._sealed(ino, extent, pages, base + low, base + high, missing)
+            if missing:
+                continue
+            block = sealed if pages is None else self._overlay(ino, pages, idx, sealed)
+            piece = block if low == 0 and high == len(block) else block[low:high]
+            pieces.append(piece)
+            if len(piece) < high - low:
+                pieces.append(bytes(high - low - len(piece)))
+        if missing:
+            raise NotHereError(blocks=(*missing, *self._ahead(node, offset, last)))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _sealed(
+        self,
+        ino: int,
+        extent: Extent | None,
+        pages: dict[int, PageRun] | None,
+        start: int,
+        end: int,
+        missing: list[int],
+    ) -> bytes:
+        """The sealed bytes of a block; empty for a hole, and for one that is not here, which is noted."""
+        if extent is None:
+            return b""
+        try:
+            return self._blocks.read(ino, extent)
+        except NotHereError:
+            if pages is None or any(page not in pages for page in range(start // PAGE, next_page(end))):
+                missing.append(extent.blk)
+            return b""
+
+    def _ahead(self, node: Inode, offset: int, last: int) -> list[int]:
+        """The next blocks that are not here either, if the file is being read from front to back."""
+        ino = node.ino
+        sequential = self._ends.pop(ino, 0) == offset // BLOCK_BYTES
+        self._ends[ino] = last + 1
+        if len(self._ends) > _READERS:
+            self._ends.popitem(last=False)
+        if not sequential:
+            return []
+        extents = self._blocks.extents(ino, last + 1, offset // BLOCK_BYTES + _AHEAD - 1)
+        return [extents[idx].blk for idx in sorted(extents) if not self._blocks.seems_here(extents[idx])]
+
+    def _run(self, ino: int, run: PageRun) -> bytes:
+        try:
+            return run.read()
+        except (OpenFailedError, OSError) as problem:
+            self._state.unhealthy(f"{shown_path(self._state, ino)}: page {run.page} in the journal is damaged")
+            raise error(errno.EIO) from problem
+
+    def _overlay(self, ino: int, pages: dict[int, PageRun], idx: int, sealed: bytes) -> bytes:
+        """A block with its dirty pages laid over the sealed bytes."""
+        first = idx * PAGES_PER_BLOCK
+        found = [(page, pages[page]) for page in range(first, first + PAGES_PER_BLOCK) if page in pages]
+        if not found:
+            return sealed
+        return overlay(sealed, first, [(page, run, self._run) for page, run in found], ino)
+
+    def write(self, ino: int, offset: int, data: bytes, *, clear_suid: bool = False, times: bool = True) -> int:
+        """Writes all of `data`; returns its length. `times`: it was written just now."""
+        state = self._state
+        node = state.inode(ino)
+        if not stat.S_ISREG(node.mode):
+            raise error(errno.EINVAL)
+        if not data:
+            return 0
+        end = offset + len(data)
+        if end > SIZE_MAX:
+            raise error(errno.EFBIG)
+        if node.flags & Flag.FOLDED:
+            self._folds.open(node)
+        length = len(data)
+        if offset % PAGE or (end % PAGE and end < node.size):
+            offset, data = self._whole_pages(node, offset, data)
+        view = memoryview(data)
+        for start in range(0, len(data), _CHUNK):
+            self._write(node, offset + start, view[start : start + _CHUNK], end, clear_suid=clear_suid, times=times)
+        return length
+
+    def _write(self, node: Inode, offset: int, view: memoryview, end: int, *, clear_suid: bool, times: bool) -> None:
+        """Writes whole pages; the file grows to `end` at most."""
+        state, ino = self._state, node.ino
+        now = state.begin(2 * (BLOCK_BYTES + _FRAME_OVERHEAD))
+        if times:
+            node.mtime = node.ctime = now
+        if clear_suid:
+            drop_suid(node)
+        drop_capability(state, node)
+        state.stamp(node, now)
+        if offset > node.size:
+            node.holes += gap(node.size, offset)
+        position, stop = offset, offset + len(view)
+        try:
+            while position < stop:
+                idx = position // BLOCK_BYTES
+                piece = view[position - offset : min(stop, (idx + 1) * BLOCK_BYTES) - offset]
+                whole = len(piece) == BLOCK_BYTES
+                if node.holes:
+                    node.holes = max(node.holes - self._missing(node, position, len(piece)), 0)
+                if whole:
+                    self._seal(ino, idx, piece)
+                # The size follows the data, so that a crash in between shows no zeros that nobody wrote.
+                self._grow(node, min(position + len(piece), end))
+                if not whole:
+                    self._journal(ino, position // PAGE, piece)
+                position += len(piece)
+        finally:
+            if state.pending:
+                state.end()
+
+    def _seal(self, ino: int, idx: int, piece: memoryview) -> None:
+        blk = self._blocks.seal(piece)
+        self._clean(ino, idx * PAGES_PER_BLOCK, (idx + 1) * PAGES_PER_BLOCK)
+        self._blocks.put_extent(ino, idx, blk, BLOCK_BYTES)
+
+    def _missing(self, node: Inode, position: int, length: int) -> int:
+        """How many bytes of a piece of one block, whole pages, were a hole so far."""
+        if position >= node.size or self._blocks.extents(node.ino, position // BLOCK_BYTES, position // BLOCK_BYTES):
+            return 0
+        pages = self._state.pages.get(node.ino, {})
+        first = position // PAGE
+        absent = sum(page not in pages for page in range(first, next_page(position + length)))
+        return min(absent * PAGE, node.size - position)
+
+    def _stored(self, ino: int, size: int) -> int:
+        """The bytes of the first `size` that are in blocks or pages."""
+        blocks: set[int] = {row[0] for row in self._state.all("SELECT idx FROM extent WHERE ino=?", ino)}
+        pages = [page for page in self._state.pages.get(ino, {}) if page // PAGES_PER_BLOCK not in blocks]
+        return sum(min(BLOCK_BYTES, max(size - idx * BLOCK_BYTES, 0)) for idx in blocks) + len(pages) * PAGE
+
+    def _grow(self, node: Inode, size: int) -> None:
+        if size > node.size:
+            self._state.bytes += size - node.size
+            node.size = size
+            self._state.put_inode(node)
+
+    def _whole_pages(self, node: Inode, offset: int, data: bytes) -> tuple[int, bytes]:
+        """The write widened to whole pages with what the file already has there."""
+        end = offset + len(data)
+        start = offset - offset % PAGE
+        head = self.read(node.ino, start, offset - start)
+        head += bytes(offset - start - len(head))
+        tail = b""
+        if end % PAGE and end < node.size:
+            tail = self.read(node.ino, end, PAGE - end % PAGE)
+        return start, b"".join((head, data, tail))
+
+    def _journal(self, ino: int, page: int, data: memoryview) -> None:
+        """Puts pages of one block into the journal."""
+        state = self._state
+        state.block_changes(ino, page // PAGES_PER_BLOCK)
+        state.note(Op.PAGES, ino, page, len(data))
+        segment, offset, _ = state.end(data)
+        state.set_pages(ino, state.run_of(segment, offset, page, len(data)))
+
+    def _clean(self, ino: int, first: int, end: int) -> None:
+        if self._state.clean_pages(ino, first, end):
+            self._state.note(Op.CLEAN, ino, first, end)
+
+    def before_truncate(self, node: Inode, size: int | None) -> None:
+        """What `truncate` needs, before the change is begun; None: there will be none."""
+        if node.flags & Flag.FOLDED and size not in {None, 0, node.size}:
+            self._folds.open(node)
+
+    def truncate(self, node: Inode, size: int) -> None:
+        """Cuts or extends a file, as part of a change already begun; the caller stamps the inode.
+
+        What is beyond the new end never comes back: extending again shows zeros.
+        """
+        if size > SIZE_MAX:
+            raise error(errno.EFBIG)
+        ino = node.ino
+        if node.flags & Flag.FOLDED:
+            self._folds.drop_content(node)  # cut to nothing: whatever was in it
+        if size < node.size:
+            idx, inside = divmod(size, BLOCK_BYTES)
+            self._blocks.cut(ino, idx + bool(inside))
+            if inside:
+                extent = self._blocks.extents(ino, idx, idx).get(idx)
+                if extent is not None and extent.valid > inside:
+                    self._blocks.put_extent(ino, idx, extent.blk, inside)
+            self._clean(ino, next_page(size), 1 << 62)
+            self._cut_page(node, size)
+            if node.holes:
+                node.holes = max(size - self._stored(ino, size), 0)
+        else:
+            node.holes += gap(node.size, size)
+            if outgrows(node.size, size):
+                self._state.block_changes(ino, 0)
+        self._state.bytes += size - node.size
+        node.size = size
+
+    def _cut_page(self, node: Inode, size: int) -> None:
+        """Writes the dirty page that the new end falls into anew, without what was behind the end."""
+        page, inside = divmod(size, PAGE)
+        run = self._state.pages.get(node.ino, {}).get(page) if inside else None
+        if run is None:
+            return
+        start = (page - run.page) * PAGE
+        kept = self._run(node.ino, run)[start : start + inside]
+        self._journal(node.ino, page, memoryview(kept))
+
+
+def outgrows(size: int, new: int) -> bool:
+    """Whether a file of that size stands in its element in commits, and no longer does with its new size."""
+    return size <= INLINE_MAX < new
+
+
+def gap(size: int, offset: int) -> int:
+    """The bytes of the whole pages between the end of a file and `offset`."""
+    return max(offset - next_page(size) * PAGE, 0)
+
+
+def drop_suid(node: Inode) -> None:
+    """Clears set-user-id, and set-group-id where the group may execute (else it marks mandatory locking)."""
+    if node.mode & (stat.S_ISUID | stat.S_ISGID):
+        node.mode &= ~stat.S_ISUID
+        if node.mode & stat.S_IXGRP:
+            node.mode &= ~stat.S_ISGID
+
+
+def drop_capability(state: State, node: Inode) -> None:
+    """Removes file capabilities, as every change of the content does on Linux."""
+    if node.flags & Flag.CAPABILITY:
+        node.flags &= ~Flag.CAPABILITY
+        state.drop_xattr(node.ino, _CAPABILITY)
+
+
+def overlay(sealed: bytes, first: int, found: list[tuple[int, PageRun, object]], ino: int) -> bytes:
+    """`sealed` with the pages `found` (number, run, reader) laid over it; `first` is the block's first page."""
+    end = (found[-1][0] - first + 1) * PAGE
+    block = bytearray(max(len(sealed), end))
+    block[: len(sealed)] = sealed
+    last_run, plain = None, b""
+    for page, run, read in found:
+        if run is not last_run:
+            last_run, plain = run, read(ino, run)  # type: ignore[operator]
+        start = (page - run.page) * PAGE
+        piece = plain[start : start + PAGE]
+        at = (page - first) * PAGE
+        block[at : at + len(piece)] = piece
+        if len(piece) < PAGE:
+            block[at + len(piece) : at + PAGE] = bytes(PAGE - len(piece))
+    return bytes(block)

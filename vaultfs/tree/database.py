@@ -1,0 +1,163 @@
+"""The metadata database: SQLite, encrypted page by page (sqlite3mc, AEGIS).
+
+It holds what the journal said up to the last checkpoint; between checkpoints one transaction stays open, so a
+crash leaves the state of a checkpoint and the journal carries on from there. `SCHEMA` is the canonical schema.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import apsw
+
+from vaultfs.errors import NewerFormatError, StoreDamagedError, StoreFullError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+Error = apsw.Error
+FORMAT = 1
+NAME = "meta.db"
+
+SCHEMA = """
+-- counters and facts of the store
+CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) WITHOUT ROWID;
+-- rec: vaultfs.tree.inode.Inode as MessagePack
+CREATE TABLE inode(ino INTEGER PRIMARY KEY, rec BLOB NOT NULL);
+-- cookie: from the name's hash; the directory offset, so offsets stay valid while a directory changes
+-- placed: commit counter of when this name came to be here (with the device's row number in the upper bits)
+CREATE TABLE dirent(parent INTEGER, cookie INTEGER, name BLOB NOT NULL, ino INTEGER NOT NULL,
+                    placed INTEGER NOT NULL, PRIMARY KEY(parent, cookie)) WITHOUT ROWID;
+-- all names of an inode; commits speak of paths
+CREATE INDEX dirent_ino ON dirent(ino);
+-- block `idx` of a file is the first `valid` bytes of a sealed block, then zeros; no row: a hole
+CREATE TABLE extent(ino INTEGER, idx INTEGER, blk INTEGER NOT NULL, valid INTEGER NOT NULL,
+                    PRIMARY KEY(ino, idx)) WITHOUT ROWID;
+CREATE INDEX extent_blk ON extent(blk);
+-- pack: 0 where the block's place is not known
+CREATE TABLE block(blk INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, pack INTEGER NOT NULL, number INTEGER NOT NULL,
+                   offset INTEGER NOT NULL, length INTEGER NOT NULL, size INTEGER NOT NULL, codec INTEGER NOT NULL);
+CREATE INDEX block_pack ON block(pack);
+-- state: 0 open (or interrupted), 1 finished, 2 finished and on the remote, 3 on the remote and only cached here
+CREATE TABLE pack(pack INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, state INTEGER NOT NULL);
+-- tree nodes by id: where they stand in packs, like blocks
+CREATE TABLE node(id BLOB PRIMARY KEY, pack INTEGER NOT NULL, number INTEGER NOT NULL, offset INTEGER NOT NULL,
+                  length INTEGER NOT NULL, size INTEGER NOT NULL, codec INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX node_pack ON node(pack);
+-- blocks in packs of the remote: where a block that no file here has had so far will be found
+CREATE TABLE remote_block(id BLOB PRIMARY KEY, pack INTEGER NOT NULL, number INTEGER NOT NULL, offset INTEGER NOT NULL,
+                          length INTEGER NOT NULL, size INTEGER NOT NULL, codec INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX remote_block_pack ON remote_block(pack);
+CREATE TABLE xattr(ino INTEGER, name BLOB, value BLOB NOT NULL, PRIMARY KEY(ino, name)) WITHOUT ROWID;
+-- unlinked but not yet let go by the kernel
+CREATE TABLE orphan(ino INTEGER PRIMARY KEY);
+CREATE TABLE device(device INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, label TEXT NOT NULL);
+-- what was changed here since the last cut (vaultfs.tree.changes); old: the inode that had the name
+-- then, 0: none, negative: it is a directory
+CREATE TABLE change_name(parent INTEGER, name BLOB, old INTEGER NOT NULL, PRIMARY KEY(parent, name)) WITHOUT ROWID;
+-- whole: the file was cut, so that all of its blocks are to be looked at
+CREATE TABLE change_inode(ino INTEGER PRIMARY KEY, whole INTEGER NOT NULL);
+CREATE TABLE change_block(ino INTEGER, idx INTEGER, PRIMARY KEY(ino, idx)) WITHOUT ROWID;
+-- the topmost names that were in the working tree at the last cut and not in the vault (vaultfs.tree.scope)
+CREATE TABLE outside(parent INTEGER, name BLOB, PRIMARY KEY(parent, name)) WITHOUT ROWID;
+-- directories whose .vaultignore came or went since the last cut
+CREATE TABLE rules_changed(ino INTEGER PRIMARY KEY);
+-- names that the last commit has in a newer version than the working tree; seen: the identity of what is in the
+-- working tree (vaultfs.sync.elements.identity as MessagePack), null where there is nothing
+CREATE TABLE lag(parent INTEGER, name BLOB, seen BLOB, PRIMARY KEY(parent, name)) WITHOUT ROWID;
+-- directories that nobody looked into yet (ref: format.node.Ref), and files whose blocks nobody asked for
+-- (ref: the content of a format.node.File), as MessagePack
+CREATE TABLE folded(ino INTEGER PRIMARY KEY, ref BLOB NOT NULL);
+-- inodes that came from commits, by file id: how hard links find each other
+CREATE TABLE arrived(id BLOB PRIMARY KEY, ino INTEGER NOT NULL) WITHOUT ROWID;
+-- facts of sync (vaultfs.tree.ledger)
+CREATE TABLE fact(key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
+-- commits that are to be published, oldest first; head: the object, ready to be stored
+CREATE TABLE outbox(number INTEGER PRIMARY KEY, head BLOB NOT NULL, packs BLOB NOT NULL, time INTEGER NOT NULL);
+-- the newest head seen of every device: the opened record, as MessagePack
+CREATE TABLE seen(device BLOB PRIMARY KEY, number INTEGER NOT NULL, head BLOB NOT NULL, time INTEGER NOT NULL)
+  WITHOUT ROWID;
+"""
+
+_CACHE_KIB = 24 << 10
+
+
+def connect(path: Path, key: bytes, *, create: bool = False, immutable: bool = False) -> apsw.Connection:
+    """Opens the database; the file must exist unless it is to be made, and is only read if `immutable`.
+
+    Raises `StoreFullError`, or `StoreDamagedError` when it is missing, not a database or damaged.
+    """
+    flags = apsw.SQLITE_OPEN_READONLY if immutable else apsw.SQLITE_OPEN_READWRITE
+    if create:
+        flags |= apsw.SQLITE_OPEN_CREATE
+    name = f"file:{_quote(path)}?immutable=1" if immutable else f"file:{_quote(path)}"
+    connection = None
+    try:
+        connection = apsw.Connection(name, flags=flags | apsw.SQLITE_OPEN_URI)
+        _set_up(connection, key, immutable=immutable)
+        if not create:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # reads the first page
+    except apsw.Error as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, apsw.FullError):
+            raise StoreFullError(path=path.parent) from error
+        raise damaged(error, path) from error
+    return connection
+
+
+def _set_up(connection: apsw.Connection, key: bytes, *, immutable: bool) -> None:
+    # sqlite3mc takes the key as SQL; the text stays in this process, and SQLite's errors do not repeat it.
+    connection.execute("PRAGMA cipher='aegis'")
+    connection.execute(f"PRAGMA hexkey='{key.hex()}'")
+    if not immutable:
+        connection.execute("PRAGMA journal_mode=WAL")
+    # Without spilling, SQLite writes nothing before a commit, so only a commit can meet a full disk.
+    connection.execute(
+        f"PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA temp_store=MEMORY;"
+        f"PRAGMA cache_size=-{_CACHE_KIB}; PRAGMA cache_spill=OFF; PRAGMA busy_timeout=5000;"
+        f"PRAGMA secure_delete=OFF"
+    )
+
+
+def _quote(path: Path) -> str:
+    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def damaged(error: Exception, path: Path) -> StoreDamagedError:
+    """The error a person reads when SQLite cannot use the database."""
+    return StoreDamagedError(detail=f"the metadata database cannot be read: {error}", object=path.name)
+
+
+def create(path: Path, key: bytes) -> apsw.Connection:
+    """A new, empty database with the schema."""
+    path.touch(mode=0o600, exist_ok=False)  # SQLite gives its other files the same mode
+    connection = connect(path, key, create=True)
+    connection.execute("BEGIN; " + SCHEMA)
+    connection.execute("INSERT INTO meta VALUES('format', ?)", (FORMAT,))
+    connection.execute("COMMIT")
+    return connection
+
+
+@contextmanager
+def connected(path: Path, key: bytes) -> Iterator[apsw.Connection]:
+    """A second connection, for a worker thread; it sees the last commit."""
+    connection = connect(path, key)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def check_format(connection: apsw.Connection, path: Path) -> None:
+    """Refuses a database that a newer vaultfs wrote."""
+    try:
+        found = connection.execute("SELECT value FROM meta WHERE key='format'").get
+    except apsw.Error as error:
+        raise damaged(error, path) from error
+    if not isinstance(found, int):
+        raise StoreDamagedError(detail="the metadata database has no format version", object=path.name)
+    if found > FORMAT:
+        raise NewerFormatError(what="the local store", found=found, known=FORMAT)

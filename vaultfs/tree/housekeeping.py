@@ -1,0 +1,244 @@
+"""What is done beside the requests: checkpoints, sealing, spare journal segments, removing dead packs.
+
+Each piece is a `Work`: `run` blocks and belongs into a worker thread, `apply` into the tree's thread afterwards;
+`apply` returns what follows, or None.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+from vaultfs.errors import StoreDamagedError
+from vaultfs.format.journal import SEGMENT_BYTES
+from vaultfs.tree import database
+from vaultfs.tree import inode as inodes
+from vaultfs.tree.collect import CollectWork
+from vaultfs.tree.replay import restore
+from vaultfs.tree.seal import SealWork, pictures_of
+from vaultfs.tree.sync import Ticket
+
+if TYPE_CHECKING:
+    from vaultfs.tree.blocks import Blocks
+    from vaultfs.tree.packs import PackWriter
+    from vaultfs.tree.state import State
+
+CHECKPOINT_NS = 5_000_000_000
+CHECKPOINT_BYTES = 48 << 20
+CHECKPOINT_CHANGES = 50_000
+SEAL_IDLE_NS = 20_000_000_000
+JOURNAL_LOW = 128 << 20
+JOURNAL_HIGH = 384 << 20
+_CROWD = JOURNAL_HIGH // SEGMENT_BYTES
+_SPARE_SLOTS = 4
+_LOOKED_AT = 1024
+COLLECT_BYTES = 128 << 20
+_LOG_PAGES = 2048
+
+
+class Work(Protocol):
+    """One piece of housekeeping."""
+
+    def run(self) -> None:
+        """Blocks; for a worker thread. Raises `OSError`."""
+
+    def apply(self) -> Work | None:
+        """For the tree's thread, after `run`; returns what follows."""
+
+
+class Housekeeper:
+    """Decides what is due."""
+
+    def __init__(self, state: State, blocks: Blocks) -> None:
+        self.state = state
+        self.blocks = blocks
+        self.checkpointed = time.monotonic_ns()
+        self.committed = 0  # counter of checkpoints
+        self.sealer: PackWriter | None = None
+        self.collected = 0  # `blocks.written` at the last collection
+        self.log_pages = 0  # in the database's write-ahead log, whose file never becomes shorter
+        state.db.set_wal_hook(self._log_grew)
+
+    def _log_grew(self, _connection: object, _name: str, pages: int) -> int:
+        self.log_pages = pages
+        return 0
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits in the journal that writers should wait for it to shrink."""
+        return len(self.state.journal.segments) > _CROWD
+
+    def due(self) -> Work | None:
+        """What should be done now, most urgent first."""
+        state, journal = self.state, self.state.journal
+        if state.read_only or state.failed:
+            return None
+        since = time.monotonic_ns() - self.checkpointed
+        if state.changed and (
+            since > CHECKPOINT_NS
+            or journal.bytes_since_checkpoint > CHECKPOINT_BYTES
+            or state.changed > CHECKPOINT_CHANGES
+        ):
+            return SyncWork(self)
+        if not journal.free:
+            return SpareWork(self)
+        seal = self.seal(everything=journal.size > JOURNAL_LOW)
+        if seal is not None:
+            return seal
+        if self.blocks.written - self.collected > COLLECT_BYTES:
+            return self.collect()
+        if len(journal.free) > _SPARE_SLOTS:
+            journal.shrink(len(journal.segments) + _SPARE_SLOTS)
+        return None
+
+    def collect_soon(self) -> None:
+        """After a crash: interrupted packs are written anew, what was never taken into use is removed."""
+        self.collected = -COLLECT_BYTES - 1
+
+    def collect(self) -> Work:
+        """Removal of what no file refers to any more."""
+        self.collected = self.blocks.written
+        in_use = {writer.number for writer in (self.blocks.writer, self.sealer) if writer is not None}
+        return CollectWork(self.state, self.blocks, in_use)
+
+    def seal(self, *, everything: bool) -> Work | None:
+        """Sealing of files that nobody has written for a while, or of all, the longest dirty first."""
+        state = self.state
+        if not state.pages:
+            return None
+        # The files stand in the order in which they became dirty. Only so many are looked at: with 100,000 small
+        # files waiting, looking at all of them for each batch would cost more than sealing them.
+        inos = list(islice(state.pages, _LOOKED_AT))
+        if not everything:
+            limit = time.time_ns() - SEAL_IDLE_NS
+            nodes = [state.find(ino) for ino in inos]
+            inos = [node.ino for node in nodes if node is not None and node.written < limit]
+        pictures = pictures_of(state, self.blocks, inos)
+        if not pictures:
+            return None
+        writer = self.sealer
+        if writer is None or writer.full:
+            state.begin(grows=False)
+            if writer is not None:
+                self.blocks.finish(writer)
+            writer = self.sealer = self.blocks.new_writer()
+            state.end()
+        return SealWork(state, self.blocks, writer, pictures)
+
+    def commit(self, *, closing: bool = False) -> int:
+        """Writes the open transaction; returns the number of the oldest journal segment still needed after it.
+
+        The journal must be on disk up to its end: a database that is ahead of the journal after a power cut would
+        show files without their newest pages.
+        """
+        state, journal = self.state, self.state.journal
+        dirty = [(ino, inodes.encode(node)) for ino, node in state.dirty.items()]
+        state.run_many("INSERT OR REPLACE INTO inode VALUES(?,?)", dirty)
+        for ino, node in state.dirty.items():
+            if not node.nlink and ino != inodes.ROOT:
+                state.put_orphan(ino)
+        state.changes.store(state)
+        oldest = journal.needed(journal.lsn, closing=closing)
+        state.put_meta(
+            lsn=journal.synced,  # a note of what was synced may stand behind it, itself not on disk
+            oldest=oldest,
+            running=0 if closing else journal.newest,
+            counter=state.counter,
+            next_ino=state.next_ino,
+            next_blk=state.next_blk,
+            next_pack=state.next_pack,
+            files=state.files,
+            directories=state.directories,
+            bytes=state.bytes,
+        )
+        try:
+            state.commit()
+        except OSError:
+            self.checkpointed = time.monotonic_ns()
+            restore(state, self.blocks)
+            raise
+        state.dirty.clear()
+        state.changes.stored()
+        state.changed = 0
+        journal.bytes_since_checkpoint = 0
+        self.checkpointed = time.monotonic_ns()
+        self.committed += 1
+        return oldest
+
+    def sync_inline(self) -> None:
+        """Makes the journal durable here and now."""
+        ticket = Ticket(self.state, self.blocks)
+        ticket.run()
+        ticket.done()
+
+
+class SyncWork:
+    """First part of a checkpoint: most of the journal is made durable off the tree's thread."""
+
+    def __init__(self, keeper: Housekeeper) -> None:
+        self._keeper = keeper
+        self._ticket = Ticket(keeper.state, keeper.blocks)
+
+    def run(self) -> None:
+        """Waits for the disk."""
+        self._ticket.run()
+
+    def apply(self) -> Work | None:
+        """Commits; what came since `run` is little and made durable here."""
+        self._ticket.done()
+        keeper = self._keeper
+        keeper.sync_inline()
+        return DurableWork(keeper, keeper.commit())
+
+
+class DurableWork:
+    """Second part of a checkpoint: the database is made durable, then old journal segments are free."""
+
+    def __init__(self, keeper: Housekeeper, oldest: int) -> None:
+        self._keeper = keeper
+        self._oldest = oldest
+        self._long = keeper.log_pages > _LOG_PAGES
+        self._path = keeper.state.store / database.NAME
+
+    def run(self) -> None:
+        """Waits for the disk, and moves the write-ahead log into the database where it has become long."""
+        log = self._path.with_name(self._path.name + "-wal")
+        descriptor = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+        if self._long:
+            # As far as readers allow; SQLite starts the log again from its beginning by itself.
+            keeper = self._keeper
+            key = keeper.state.database_key
+            try:
+                with database.connected(self._path, key) as connection:
+                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            except (database.Error, StoreDamagedError) as problem:
+                raise OSError(errno.EIO, str(problem)) from problem
+
+    def apply(self) -> Work | None:
+        """Frees what the durable database no longer needs."""
+        self._keeper.state.journal.release(self._oldest)
+        return None
+
+
+class SpareWork:
+    """Prepares a journal segment before one is needed."""
+
+    def __init__(self, keeper: Housekeeper) -> None:
+        self._journal = keeper.state.journal
+        self._number = self._journal.take_number()
+
+    def run(self) -> None:
+        """Fills a new file with zeros."""
+        self._slot = self._journal.prepare_slot(self._number)
+
+    def apply(self) -> Work | None:
+        """Offers it, unless the tree could not wait and made one itself."""
+        self._journal.add_slot(self._slot)
+        return None

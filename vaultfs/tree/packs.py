@@ -1,0 +1,170 @@
+"""Local pack files: sealed blocks are appended to one, read from all.
+
+A pack interrupted by a crash is never continued; its blocks stay readable, since the database knows where they
+stand, and housekeeping seals the live ones anew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from typing import TYPE_CHECKING, NamedTuple
+
+from vaultfs.crypto.sealing import OVERHEAD
+from vaultfs.durable import sync_path
+from vaultfs.format.pack import (
+    BLOCK_BYTES,
+    HEADER_BYTES,
+    PACK_BYTES,
+    Entry,
+    Kind,
+    PackCodec,
+    PackDamagedError,
+    parse_header,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vaultfs.crypto.keys import VaultKeys
+
+OPEN, FINISHED, PUBLISHED, REMOTE = range(4)  # the states of a pack, see `vaultfs.tree.database.SCHEMA`
+_OPEN_PACKS = 64
+_PROBE = 32
+_FOOTER_LINE = 64
+
+
+class Placed(NamedTuple):
+    """Where a sealed block stands: pack number, entry number in it, and its index line."""
+
+    pack: int
+    number: int
+    entry: Entry
+
+
+class PackFile:
+    """An open pack file. Closed when nothing refers to it any more."""
+
+    __slots__ = ("codec", "fd")
+
+    def __init__(self, fd: int, codec: PackCodec) -> None:
+        self.fd = fd
+        self.codec = codec
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+def path_of(directory: Path, pack_id: bytes) -> Path:
+    """`packs/<aa>/<id>`, as on the remote."""
+    name = pack_id.hex()
+    return directory / name[:2] / name
+
+
+class PackWriter:
+    """Appends sealed entries to a new pack; one writer for one thread at a time."""
+
+    def __init__(self, directory: Path, keys: VaultKeys, number: int) -> None:
+        self.number = number
+        self.entries: list[Entry] = []
+        pack_id = keys.object_id()
+        self.path = path_of(directory, pack_id)
+        self.path.parent.mkdir(mode=0o700, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self.file = PackFile(os.open(self.path, flags, 0o600), PackCodec(keys, pack_id))
+        self.size = 0
+        self._append(self.file.codec.header())
+        self._named = False
+
+    @property
+    def id(self) -> bytes:
+        """The pack's random id."""
+        return self.file.codec.id
+
+    @property
+    def full(self) -> bool:
+        """Whether the next entry belongs into a new pack, so that with its footer it fits `PACK_BYTES`.
+
+        That is a padded size itself (`padme`), so a full pack is padded by little.
+        """
+        footer = (len(self.entries) + 2) * _FOOTER_LINE
+        return self.size + BLOCK_BYTES + OVERHEAD + footer > PACK_BYTES
+
+    def _append(self, data: bytes) -> None:
+        done = 0
+        while done < len(data):
+            done += os.pwrite(self.file.fd, data[done:] if done else data, self.size + done)
+        self.size += len(data)
+
+    def add(self, identity: bytes, data: bytes | memoryview, kind: Kind = Kind.BLOCK) -> Placed:
+        """Seals a block or a node and appends it. Raises `OSError`; then the pack is as it was."""
+        number, size = len(self.entries), self.size
+        sealed, codec = self.file.codec.seal(number, kind, data)
+        try:
+            self._append(sealed)
+        except OSError:
+            self.size = size
+            raise
+        entry = Entry(kind, identity, size, len(sealed), len(data), codec)
+        self.entries.append(entry)
+        return Placed(self.number, number, entry)
+
+    def finish(self) -> None:
+        """Writes footer, padding and trailer. Raises `OSError`."""
+        self._append(self.file.codec.finish(self.size, self.entries))
+
+    def sync(self) -> None:
+        """Makes what was appended durable, the file's name with it the first time. Safe in any thread."""
+        os.fdatasync(self.file.fd)
+        if not self._named:
+            for directory in (self.path.parent, self.path.parent.parent):
+                sync_path(directory)
+            self._named = True
+
+
+class PackReader:
+    """Reads blocks out of packs, keeping the files used last open. Not shared between threads."""
+
+    def __init__(self, directory: Path, keys: VaultKeys) -> None:
+        self.directory = directory
+        self._keys = keys
+        self._open: OrderedDict[int, PackFile] = OrderedDict()
+
+    def _file(self, number: int, pack_id: bytes) -> PackFile:
+        file = self._open.get(number)
+        if file is None:
+            descriptor = os.open(path_of(self.directory, pack_id), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                _, found = parse_header(os.pread(descriptor, HEADER_BYTES, 0))
+            except PackDamagedError:
+                os.close(descriptor)
+                raise
+            file = PackFile(descriptor, PackCodec(self._keys, pack_id))
+            if found != pack_id:
+                raise PackDamagedError
+            self._open[number] = file
+            if len(self._open) > _OPEN_PACKS:
+                self._open.popitem(last=False)
+        else:
+            self._open.move_to_end(number)
+        return file
+
+    def read(self, place: Placed, pack_id: bytes) -> bytes:
+        """The plain bytes of a block or node. Raises `PackDamagedError` or `OSError`."""
+        file = self._file(place.pack, pack_id)
+        sealed = os.pread(file.fd, place.entry.length, place.entry.offset)
+        return file.codec.open(place.number, place.entry, sealed)
+
+    def holds(self, place: Placed, pack_id: bytes) -> bool:
+        """Whether there is anything but a hole where the entry should stand."""
+        try:
+            file = self._file(place.pack, pack_id)
+            start = os.pread(file.fd, min(_PROBE, place.entry.length), place.entry.offset)
+            end = os.pread(file.fd, _PROBE, place.entry.offset + max(place.entry.length - _PROBE, 0))
+        except (PackDamagedError, OSError):
+            return False
+        return any(start) and any(end)
+
+    def drop(self, number: int) -> None:
+        """Forgets an open file of a pack that was removed."""
+        self._open.pop(number, None)

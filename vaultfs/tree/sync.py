@@ -1,0 +1,58 @@
+"""What fsync has to wait for."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vaultfs.tree.blocks import Blocks
+    from vaultfs.tree.state import State
+
+
+class Ticket:
+    """Makes everything durable that was done before the ticket was made.
+
+    `run` blocks and may be called in any thread; `done` is called in the tree's thread after it returned (not
+    when it raised). Several tickets may run at once: each covers all that is not yet known to be on
+    disk, whoever else is waiting for it. Packs come first: a journal on disk never speaks of a block that is not.
+    """
+
+    __slots__ = ("_blocks", "_descriptors", "_packs", "_state", "lsn")
+
+    def __init__(self, state: State, blocks: Blocks) -> None:
+        self._state = state
+        journal = state.journal
+        self._blocks = blocks
+        self.lsn = journal.lsn
+        self._packs = [(pack, pack.size) for pack in blocks.unsynced]
+        self._descriptors = journal.unsynced()
+
+    @property
+    def heavy(self) -> bool:
+        """Whether there may be much to write, so that it should not be done where others wait."""
+        return bool(self._packs)
+
+    def run(self) -> None:
+        """Blocks until all is on disk. Raises `OSError`; then nothing more is written until the store is reopened.
+
+        After a failed fdatasync the kernel may call pages clean that never reached the disk, so that the next call
+        would succeed and mean nothing.
+        """
+        try:
+            for pack, _ in self._packs:
+                pack.sync()
+            for descriptor in self._descriptors:
+                os.fdatasync(descriptor)
+        except OSError as problem:
+            self._state.fail(problem, "the disk does not take what was written")
+            raise
+
+    def done(self) -> None:
+        """What the ticket covered is known to be on disk."""
+        journal = self._state.journal
+        if self.lsn > journal.synced:
+            journal.synced = self.lsn
+            journal.confirm()
+        for pack, size in self._packs:
+            self._blocks.synced(pack, size)
