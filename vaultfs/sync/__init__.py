@@ -1,0 +1,1 @@
+"""Publish, follow, merge, check out. Filled by the issue 'Two machines, one vault'."""

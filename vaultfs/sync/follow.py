@@ -1,0 +1,159 @@
+"""Following: what other machines published is merged with what is here, and comes into the working tree."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+from trio.from_thread import run_sync as ask
+
+from vaultfs.sync.merge import State, merge
+from vaultfs.sync.plan import plan
+from vaultfs.tree.inode import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from vaultfs.format.head import Head, PackPlace
+    from vaultfs.format.node import Nodes
+    from vaultfs.sync.catalog import Catalog
+    from vaultfs.sync.checkout import Checkout
+    from vaultfs.sync.commits import Commits
+    from vaultfs.sync.conflicts import Path
+    from vaultfs.sync.heads import Heads
+    from vaultfs.sync.nodes import ThreadNodes
+    from vaultfs.sync.plan import Here, Plan
+    from vaultfs.sync.ports import Ports
+
+_log = logging.getLogger(__name__)
+
+_TRIES = 8
+
+
+class Follower:
+    """Merges heads as they come."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        heads: Heads,
+        catalog: Catalog,
+        commits: Commits,
+        checkout: Checkout,
+        came: Callable[[Sequence[PackPlace]], None] = lambda _: None,
+    ) -> None:
+        self._ports = ports
+        self._tree = ports.tree
+        self._heads = heads
+        self._catalog = catalog
+        self._commits = commits
+        self._checkout = checkout
+        self._came = came  # told of packs that are new to a vault which was here already
+        self.strays: list[Path] = []  # see Plan
+
+    def waiting(self) -> list[Head]:
+        """Heads that the base does not include."""
+        base = self._tree.ledger.base
+        vector = {} if base is None else base.vector
+        return [head for head in self._heads.seen if vector.get(head.device, 0) < head.number]
+
+    async def merge_in(self, heads: Sequence[Head]) -> bool:
+        """Merge these heads into the base and bring the result into the working tree; True: the tree changed."""
+        if not heads:
+            return False
+        joined = self._tree.ledger.base is not None
+        for head in heads:
+            new = self._catalog.learn(head)
+            if joined:
+                self._came(new)
+            self._tree.ledger.device_row(head.device, head.label)  # `who` says it
+        await self._catalog.settle()
+        async with self._commits.busy:
+            for _ in range(_TRIES):
+                if self._directories_moved():
+                    # A plan speaks of directories by the names they had at the last cut.
+                    await self._commits.commit_now()
+                if await self._merge(heads):
+                    break
+            else:
+                _log.warning("the working tree changed during %d attempts to merge: later", _TRIES)
+                return False
+        return True
+
+    async def _merge(self, heads: Sequence[Head]) -> bool:
+        """One attempt; False: the working tree changed in a way that needs another look."""
+        base, nodes = self._commits.base(), self._commits.nodes()
+        states = [State(head.root, dict(head.vector)) for head in heads]
+        merged = await trio.to_thread.run_sync(partial(_merged, nodes, base, states))
+        packs = await self._bring(nodes, base, merged)
+        if packs is None:
+            return False
+        known = {head.root for head in self._heads.seen}
+        self._commits.take_merge(merged, packs, publish=merged.root not in known)
+        await self._commits.checkpoint()
+        return True
+
+    async def take(self, nodes: ThreadNodes, base: State, state: State, number: int, moment: int) -> bool:
+        """Our own edit of the base, commit `number`: as a merge. For who holds `busy`, with nothing left to commit."""
+        packs = await self._bring(nodes, base, state)
+        if packs is None:
+            return False
+        self._commits.step.merged(number)
+        self._commits.take(state, number, moment, packs)
+        await self._commits.checkpoint()
+        return True
+
+    async def _bring(self, nodes: ThreadNodes, base: State | None, state: State) -> list[int] | None:
+        """Note what the working tree lacks of a new base; the packs that its nodes are in. None: look again."""
+        old = None if base is None else base.root
+        made = await trio.to_thread.run_sync(partial(plan, nodes, old, state.root, self._find))
+        packs = await self._commits.adopt(nodes)
+        if self._directories_moved() or not self._apply(made):
+            return None
+        self.strays += made.strays
+        ledger = self._tree.ledger
+        for lag in made.lags:
+            # What the working tree has was made from what it was made from, however far the base goes on.
+            if ledger.lag_of(lag.parent, lag.name) is None:
+                ledger.set_lag(*lag)
+        return packs
+
+    def _directories_moved(self) -> bool:
+        """Whether a directory was renamed or removed here since the last cut."""
+        state = self._tree.state
+        for old in self._tree.changes.names.values():
+            node = state.find(old) if old else None
+            if old and (node is None or node.is_dir):
+                return True
+        return False
+
+    def _find(self, parent: int, name: bytes) -> Here | None:
+        """The working tree's answer, asked from a worker thread."""
+        return ask(self._checkout.find, parent, name)
+
+    def _apply(self, made: Plan) -> bool:
+        """What needs no inode to be replaced: directories that nobody looked into, and attributes."""
+        tree = self._tree
+        folds = tree.arrivals.folds
+        if any(not folds.is_folded(ino) and ino != ROOT for ino, _ in made.refolds):
+            return False
+        if any(tree.state.find(lag.parent) is None for lag in made.lags):
+            return False
+        for ino, ref in made.refolds:
+            if folds.is_folded(ino):
+                folds.refold(ino, ref)
+            elif ref is not None and not folds.fold(ino, ref):
+                return False
+        for ino, element in made.attributes:
+            if tree.state.find(ino) is not None and (ino == ROOT or not tree.changes.dirty(ino)):
+                tree.arrivals.attributes(ino, element)
+        return True
+
+
+def _merged(nodes: Nodes, base: State | None, states: Sequence[State]) -> State:
+    first, *rest = states if base is None else (base, *states)
+    for state in rest:
+        first = merge(nodes, first, state)
+    return first

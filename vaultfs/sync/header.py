@@ -1,0 +1,139 @@
+"""The vault's header on the remote: the objects `vault.1`, `vault.2`, … one for every change of its keys.
+
+They are asked for one after the other until there is none: nothing needs to be listed, and every one that was read
+is kept, so that a header that somebody without the keys has put there stands in nobody's way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from vaultfs.crypto.records import check_mac
+from vaultfs.errors import HeaderDamagedError, NotAVaultError, RemoteObjectMissingError, RemoteTakenError, VaultfsError
+from vaultfs.format.header import MAX_BYTES, decode_header, encode_header
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaultfs.crypto.keys import VaultKeys
+    from vaultfs.crypto.records import Header
+    from vaultfs.remote import Remote
+
+_MAX_HEADERS = 10_000
+
+
+class Found(NamedTuple):
+    """A header of the remote that is whole; only its MAC tells whether it is right. `path`: as a person knows it."""
+
+    number: int
+    header: Header
+    path: str
+
+
+class Headers(NamedTuple):
+    """What was found, newest first, and the errors of those that cannot be used, each naming its object."""
+
+    found: list[Found]
+    refused: list[VaultfsError]
+
+    def unlock(self, open_it: Callable[[Header, str], VaultKeys]) -> tuple[Found, VaultKeys]:
+        """The newest header that opens and authenticates, and its keys.
+
+        `open_it` gets a header and its path: `crypto.slots.unlock` with a wallet, or `unlock_with_words`. Where none
+        opens, the error of the newest is raised. The errors of newer ones are added to `refused`.
+        """
+        errors: list[VaultfsError] = []
+        for one in self.found:
+            try:
+                keys = open_it(one.header, one.path)
+                check_mac(one.header, keys.header(), path=one.path)
+            except VaultfsError as error:
+                errors.append(error)
+            else:
+                self.refused.extend(errors)
+                return one, keys
+        raise (errors or self.refused)[0]
+
+
+def header_name(number: int) -> str:
+    """The name of a header's object."""
+    return f"vault.{number}"
+
+
+async def read_headers(remote: Remote, *, vault_id: bytes | None = None) -> Headers:
+    """All headers on the remote; needs no keys. One request more than there are: two, as long as no key was changed.
+
+    `vault_id`: of the vault that is looked for. Raises `NotAVaultError` where there is no header at all, or only of
+    other vaults; what the remote raises; and the error of the newest header where none is whole.
+    """
+    found: list[Found] = []
+    refused: list[VaultfsError] = []
+    for number in range(1, _MAX_HEADERS):
+        try:
+            data = await remote.get(header_name(number), 0, MAX_BYTES + 1)
+        except RemoteObjectMissingError:
+            break
+        path = f"{header_name(number)} on {remote.label}"
+        try:
+            found.append(Found(number, _decode(data, number, path, vault_id), path))
+        except VaultfsError as error:
+            refused.append(error)
+    if found:
+        return Headers(found[::-1], refused)
+    if refused:
+        raise refused[-1]
+    raise await _nothing(remote)
+
+
+async def read_header(
+    remote: Remote, *, keys: VaultKeys | None = None, vault_id: bytes | None = None
+) -> tuple[int, Header]:
+    """The newest header and its number. With `keys`: the newest that is authentic. Raises as `read_headers`."""
+    headers = await read_headers(remote, vault_id=vault_id if keys is None else keys.vault_id)
+    found = headers.found[0] if keys is None else headers.unlock(lambda _header, _path: keys)[0]
+    return found.number, found.header
+
+
+async def write_header(remote: Remote, number: int, header: Header) -> None:
+    """Put the header there as `vault.<number>`.
+
+    Raises `RemoteTakenError` when there is another one under that number: of another vault, or because another
+    machine changed the keys at the same time. Then read, and change that one.
+    """
+    if header.number != number:
+        raise ValueError("a header under another number than its own")
+    data = encode_header(header)
+    await _check_free(remote, number, header, data)
+    await remote.put(header_name(number), data)
+    await _check_free(remote, number, header, data)  # two machines at once: the one that was overwritten notices
+
+
+async def _check_free(remote: Remote, number: int, header: Header, data: bytes) -> None:
+    try:
+        there = await remote.get(header_name(number), 0, MAX_BYTES + 1)
+    except RemoteObjectMissingError:
+        return
+    if there == data:
+        return
+    detail = "another machine changed the vault's keys at the same time; try again"
+    try:
+        if decode_header(there, path=header_name(number)).vault_id != header.vault_id:
+            detail = "it belongs to another vault"
+    except VaultfsError:
+        detail = "something is there that is no vault header"
+    raise RemoteTakenError(remote=remote.label, object=header_name(number), detail=detail)
+
+
+def _decode(data: bytes, number: int, path: str, vault_id: bytes | None) -> Header:
+    header = decode_header(data, path=path)
+    if header.number != number:
+        raise HeaderDamagedError(path=path, detail=f"it is number {header.number}, stored under another name")
+    if vault_id is not None and header.vault_id != vault_id:
+        raise HeaderDamagedError(path=path, detail="it belongs to another vault")
+    return header
+
+
+async def _nothing(remote: Remote) -> NotAVaultError:
+    heads = await remote.list("heads")  # not the whole store: it may be large, and not ours
+    detail = "its header vault.1 is gone, but heads are there; `vaultfs repair` on a machine that has the vault"
+    return NotAVaultError(remote=remote.label, detail=detail if heads else "it has no vault.1")

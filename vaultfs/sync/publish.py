@@ -1,0 +1,150 @@
+"""Publishing: the packs of the commits that wait, then the newest head.
+
+Order is all there is to it: a head is stored after everything it needs, so a crash in between leaves packs that nobody
+refers to, and never the reverse. Only the newest of several heads that wait is stored: it covers the others.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+
+from vaultfs.format.head import PackPlace, head_name, open_head
+from vaultfs.format.pack import TRAILER_BYTES, parse_trailer
+from vaultfs.sync.catalog import pack_name
+from vaultfs.sync.thinning import Kept, surplus
+from vaultfs.tree.ledger import PUBLISHED
+from vaultfs.tree.packs import path_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from vaultfs.format.pack import Entry, PackCodec
+    from vaultfs.sync.heads import Heads
+    from vaultfs.sync.ports import Ports
+    from vaultfs.sync.resealing import Resealing
+    from vaultfs.tree.ledger import Outgoing
+
+UPLOADS = 4
+_THINNED = 32  # heads that are removed at once: so a commit costs no more requests than it must, mostly
+_HEADS = "heads on the remote"
+_heads = msgspec.msgpack.Decoder(list[Kept])
+_heads_bytes = msgspec.msgpack.encode
+
+
+def pack_place(path: Path, codec: PackCodec) -> tuple[PackPlace, list[Entry]]:
+    """What a head says of a finished pack, and what is in it. Raises `OSError`, `PackDamagedError`."""
+    with path.open("rb") as file:
+        file.seek(-TRAILER_BYTES, os.SEEK_END)
+        size = file.tell() + TRAILER_BYTES
+        offset, length = parse_trailer(file.read(TRAILER_BYTES))
+        file.seek(offset)
+        return PackPlace(codec.id, size, offset, length), codec.open_footer(file.read(length))
+
+
+class Publisher:
+    """Empties the outbox. `late(numbers)`: whether a head with these commits is late now (vaultfs.sync.step)."""
+
+    def __init__(self, ports: Ports, heads: Heads, late: Callable[[Sequence[int]], bool] = lambda _: True) -> None:
+        self._tree = ports.tree
+        self._remote = ports.remote
+        self._ports = ports
+        self._heads = heads
+        self._late = late
+        self.resealing: Resealing | None = None
+        self._one = trio.Lock()
+
+    @property
+    def _device(self) -> bytes:
+        return self._ports.identity.id
+
+    async def publish(self) -> Outgoing | None:
+        """Store the newest commit that waits and all it needs; returns it, None if none waits.
+
+        Raises RemoteError; then what was stored stays stored, and the next call goes on from there. Raises `OSError`
+        when a pack cannot be read here.
+        """
+        async with self._one:
+            return await self._publish()
+
+    async def _publish(self) -> Outgoing | None:
+        waiting = self._tree.ledger.outbox()
+        if not waiting:
+            return None
+        if self.resealing is not None and self.resealing.needed(waiting):
+            await self.resealing.seal_anew()
+            waiting = self._tree.ledger.outbox()
+        packs = dict.fromkeys(pack for commit in waiting for pack in commit.packs)
+        limit = trio.CapacityLimiter(UPLOADS)
+        failures: list[Exception] = []
+        async with trio.open_nursery() as nursery:
+            for number in packs:
+                nursery.start_soon(self._upload, number, limit, failures)
+        if failures:
+            raise failures[0]
+        newest = waiting[-1]
+        await self._remote.put(head_name(self._device, newest.number), newest.head)
+        self._done(waiting)
+        return newest
+
+    def landed(self, number: int) -> None:
+        """The head of that number is on the remote; only the answer was lost, or what came after it."""
+        waiting = [commit for commit in self._tree.ledger.outbox() if commit.number <= number]
+        if waiting:
+            self._done(waiting)
+
+    def _done(self, waiting: Sequence[Outgoing]) -> None:
+        newest = waiting[-1]
+        self._heads.published(open_head(newest.head, head_name(self._device, newest.number), self._ports.keys))
+        for commit in waiting:
+            self._tree.ledger.published(commit.number)
+        late = self._late([commit.number for commit in waiting])
+        self._remember([*self._published(), Kept(newest.number, time.time_ns(), late)])
+
+    async def thin(self, days: int) -> None:
+        """Remove those of our old heads that nobody will miss; few at a time. `days`: how long to keep any.
+
+        Raises RemoteError.
+        """
+        published = self._published()
+        gone = surplus(published, time.time_ns(), days)
+        if len(gone) < _THINNED:
+            return
+        for number in gone[:_THINNED]:
+            await self._remote.delete(head_name(self._device, number))
+            published = [head for head in published if head.number != number]
+            self._remember(published)
+
+    def _published(self) -> list[Kept]:
+        """Our heads on the remote."""
+        record = self._tree.ledger.fact(_HEADS)
+        return [] if record is None else _heads.decode(record)
+
+    def _remember(self, heads: list[Kept]) -> None:
+        self._tree.ledger.set_fact(_HEADS, _heads_bytes(heads))
+
+    def pending_bytes(self) -> int:
+        """What is still to be uploaded, in bytes."""
+        total = 0
+        for number in self._tree.ledger.waiting_packs():
+            pack = self._tree.ledger.pack_of(number)
+            if pack.state < PUBLISHED:
+                total += path_of(self._tree.blocks.directory, pack.id).stat().st_size
+        return total
+
+    async def _upload(self, number: int, limit: trio.CapacityLimiter, failures: list[Exception]) -> None:
+        async with limit:
+            pack = self._tree.ledger.pack_of(number)
+            if failures or pack.state >= PUBLISHED:
+                return
+            try:
+                await self._remote.put(pack_name(pack.id), path_of(self._tree.blocks.directory, pack.id))
+            except Exception as error:  # noqa: BLE001 - one error is told, not a group of them
+                failures.append(error)
+            else:
+                self._tree.ledger.set_pack_state(number, PUBLISHED)
