@@ -1,0 +1,1 @@
+"""Kernel requests to tree calls, nothing else. The only importer of pyfuse3."""
