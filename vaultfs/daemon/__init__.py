@@ -1,0 +1,1 @@
+"""Starts and joins the parts of one mount; control socket; status."""
