@@ -1,0 +1,1 @@
+"""Agents come into the vault and leave it: `vaultfs adopt`, `unadopt`, `run`."""

@@ -1,0 +1,1 @@
+"""Profiles of known agents. Filled by the issue 'Agents at home'."""
