@@ -1,0 +1,1 @@
+"""Side-by-side benchmarks: `benchmarks/run` (speed) and `benchmarks/memory` (memory, disk, time to mount)."""
