@@ -101,7 +101,7 @@ async def _serve(opened: Opened, tree: Tree, ready: Callable[[dict[str, object]]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_signals, stop)
             nursery.start_soon(following.run)
-            control = Control(opened, tree, status, following, stop, hurry)
+            control = Control(opened, tree, status, following, neighbors, stop, hurry)
             nursery.start_soon(server.serve, listener, control.routes)
             await serve(
                 tree,

@@ -65,6 +65,8 @@ class Neighbors:
         self._touched: dict[str, Touches] = {}
         self._asked = -_ASKED
         self._opens: set[int] = set()
+        self._operations: Operations | None = None
+        self._turn = trio.Lock()  # one look at a time
 
     # -- what is told
 
@@ -132,14 +134,22 @@ class Neighbors:
     async def run(self, operations: Operations) -> None:
         """Until cancelled."""
         operations.opened_for_writing = self._opens
+        self._operations = operations
         while True:
+            await self.look()
+            await trio.sleep(LOOK)
+
+    async def look(self) -> None:
+        """Look now: whoever waited until the vault is as others have it is told what they did, too. Never raises."""
+        if self._operations is None:
+            return
+        async with self._turn:
             try:
-                await self._look(operations)
+                await self._look(self._operations)
             except (VaultfsError, OSError, NotHereError) as error:
                 _log.debug("cannot look at what other devices say: %s", type(error).__name__)
             except Exception:  # noqa: BLE001 - a fault in here must not take the mount from those who work in it
                 _log.exception("cannot look at what other devices say")
-            await trio.sleep(LOOK)
 
     async def _look(self, operations: Operations) -> None:
         lsn = self._tree.state.journal.lsn

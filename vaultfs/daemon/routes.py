@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vaultfs.daemon.following import Following
     from vaultfs.daemon.job import Opened
     from vaultfs.daemon.live import LiveStatus
+    from vaultfs.daemon.neighbors import Neighbors
     from vaultfs.daemon.server import Routes
     from vaultfs.sync.engine import Engine
     from vaultfs.tree import Tree
@@ -51,6 +52,7 @@ class Control:
         tree: Tree,
         status: LiveStatus,
         following: Following,
+        neighbors: Neighbors,
         stop: trio.Event,
         hurry: trio.Event,
     ) -> None:
@@ -58,6 +60,7 @@ class Control:
         self._tree = tree
         self._status = status
         self._following = following
+        self._neighbors = neighbors
         self._stop = stop
         self._hurry = hurry
         self._upkeep = Upkeep()
@@ -116,6 +119,7 @@ class Control:
         async def work(engine: Engine, wish: PublishRequest) -> None:
             with trio.move_on_after(wish.timeout):
                 await engine.sync(wait=wish.wait)
+                await self._neighbors.look()
                 return
             raise SyncTimeoutError(seconds=f"{wish.timeout:g}")
 
