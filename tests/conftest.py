@@ -31,6 +31,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("VAULTFS_TEST_DIR", "vaultfs"),
         help="where the tests in tests/mounted run: a vaultfs mount, or a plain directory to check the tests",
     )
+    group.addoption(
+        "--lane",
+        choices=("both", "pyfuse3"),
+        default=os.environ.get("VAULTFS_LANE", "both"),
+        help="what answers the kernel in all mounts of the run",
+    )
     group.addoption("--kills", type=int, default=40, help="rounds of SIGKILL and remount in tests/crash")
     group.addoption("--cuts", type=int, default=6, help="rounds of simulated power cuts in tests/crash")
     group.addoption("--commits", type=int, default=200, help="commits of databases at work in tests/machines_mounted")
@@ -49,6 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Whoever ends the run gets the teardown of the fixtures too, in every worker."""
     # a run in the background of a script inherits an ignored Ctrl-C, and so would every program that it tests
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ["VAULTFS_LANE"] = config.getoption("lane")
     distributes = config.getoption("dist", "no") != "no" and "PYTEST_XDIST_WORKER" not in os.environ
     signal.signal(signal.SIGTERM, lambda *_: _end(distributes=distributes))
 

@@ -56,7 +56,7 @@ def program(uid: int) -> tuple[str, ...] | None:
 
 
 def _environ(home: Path) -> dict[str, str]:
-    keep = {name: os.environ[name] for name in ("PATH", "VAULTFS_TEST_RUN") if name in os.environ}
+    keep = {name: os.environ[name] for name in ("PATH", "VAULTFS_TEST_RUN", "VAULTFS_LANE") if name in os.environ}
     return keep | {"HOME": str(home), "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"}
 
 

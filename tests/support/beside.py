@@ -11,6 +11,7 @@ import importlib
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -55,7 +56,10 @@ async def main(store: Path, mountpoint: str, which: str, words: list[str]) -> No
         await session.serve(
             tree,
             mountpoint,
-            MountOptions.parse([word.removeprefix("-o") for word in words if word.startswith("-o")]),
+            replace(
+                MountOptions.parse([word.removeprefix("-o") for word in words if word.startswith("-o")]),
+                lane=os.environ.get("VAULTFS_LANE", "both"),
+            ),
             status=lambda: b"{}",
             ready=lambda: say(ready=True),
             stop=stop,

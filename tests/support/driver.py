@@ -74,6 +74,7 @@ class Machine:
         keep.update(HOME=str(self.home), XDG_RUNTIME_DIR=str(self.runtime), PYTHONPATH=path)
         if self.data is not None:
             keep["XDG_DATA_HOME"] = str(self.data)
+        keep["VAULTFS_LANE"] = os.environ.get("VAULTFS_LANE", "both")
         if mark := os.environ.get("VAULTFS_TEST_RUN"):
             keep["VAULTFS_TEST_RUN"] = mark
         return keep | self.environment

@@ -33,6 +33,7 @@ async def main(store: Path, mountpoint: str, words: list[str]) -> None:
     if not os.path.exists(store):  # noqa: ASYNC240
         create_store(store, keys, device, uid=os.getuid(), gid=os.getgid())
     options = MountOptions.parse([word for word in words if word != "plain"])
+    options = replace(options, lane=os.environ.get("VAULTFS_LANE", "both"))
     if "plain" in words:
         options = replace(options, handshake=False)
     session.UNMOUNT_SECONDS = 1.0

@@ -12,6 +12,7 @@ from vaultfs.cli.output import confirm, emit, say, warn
 from vaultfs.cli.waiting import Waiting
 from vaultfs.daemon.paths import home_relative
 from vaultfs.errors import UsageError
+from vaultfs.fuse.options import LANES
 
 if TYPE_CHECKING:
     from vaultfs.cli.app import App
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     shell_complete=complete_commit,
 )
 @click.option("--read-only", "-r", is_flag=True, default=None, help="Allow no changes.")
+@click.option("--lane", type=click.Choice(LANES), help="What answers the kernel: for tests, and in trouble.")
 @click.option("--foreground", "-f", is_flag=True, help="Stay in the terminal until unmounted.")
 @click.option("-o", "mount_options", metavar="OPTS", multiple=True, help="Mount options, comma-separated.")
 @yes_option
@@ -61,6 +63,7 @@ def command(
     respect_leases: bool | None,
     at: str | None,
     read_only: bool | None,
+    lane: str | None,
     foreground: bool,
     mount_options: tuple[str, ...],
     yes: bool,
@@ -82,6 +85,7 @@ def command(
         words=mount_options,
         live=live,
         respect_leases=respect_leases,
+        lane=lane,
     )
     recorded = job.remote = app.remote(place.name)
     wanted = app.remote(place.name, remote)

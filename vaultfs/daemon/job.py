@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from vaultfs.daemon.lock import MOUNT, Holder, VaultLock
@@ -127,11 +127,13 @@ def prepare(
     words: Sequence[str],
     live: bool | None = None,
     respect_leases: bool | None = None,
+    lane: str | None = None,
 ) -> Job:
     """A job from the command line and the settings. UsageError for an unknown mount option."""
     name = vault.name
     given = words or [config.text("mount_options", vault=name)]
     options = MountOptions.parse(given, read_only=config.truth("read_only", flag=read_only, vault=name))
+    options = replace(options, lane=config.text("lane", flag=lane, vault=name))
     return Job(
         vault=vault,
         mountpoint=place_of(mountpoint),

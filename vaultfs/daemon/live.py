@@ -20,11 +20,13 @@ from vaultfs.daemon.status import (
     versions,
 )
 from vaultfs.daemon.sync_status import sync_fact
+from vaultfs.fuse.options import BOTH, PYFUSE3
 
 if TYPE_CHECKING:
     from vaultfs.daemon.following import Following
     from vaultfs.daemon.job import Opened
     from vaultfs.daemon.neighbors import Neighbors
+    from vaultfs.fuse.fast.lane import FastLane
     from vaultfs.fuse.session import MountReport
     from vaultfs.tree import Tree
 
@@ -39,6 +41,7 @@ class LiveStatus:
         self._tree = tree
         self._following = following
         job, identity, start = opened.job, opened.identity, tree.startup
+        self._lane: FastLane | None = None
         self.where = f"Mounted at {printable(job.mountpoint)}"  #: for `in_words`
         # What never changes while mounted.
         self._fixed = Status(
@@ -60,10 +63,15 @@ class LiveStatus:
 
     def mounted(self, report: MountReport) -> None:
         """The kernel answers: how it is talked to."""
-        text = "handshake done, writes are fast" if report.way == "handshake" else "writes are slower"
+        self._lane = report.lane
+        lane = "both lanes" if report.lane is not None else "pyfuse3 alone"
+        text = f"handshake done, writes are fast, {lane}" if report.way == "handshake" else f"writes are slower, {lane}"
         if report.detail:
             text += f" ({report.detail})"
-        self._fixed = msgspec.structs.replace(self._fixed, fuse=FuseFact(report.way, text))
+        lane = PYFUSE3 if report.lane is None else BOTH
+        self._fixed = msgspec.structs.replace(
+            self._fixed, fuse=FuseFact(report.way, text, lane, missing=report.missing)
+        )
 
     def now(self) -> Status:
         """The status at this moment."""
@@ -86,10 +94,17 @@ class LiveStatus:
             format_version=stats.format_version,
             published=sync is not None and sync.all_published,
             sync=sync,
+            fuse=self._fuse(),
             driving=self._neighbors.driving(),
             leases=self._neighbors.leases(),
             health=HealthFact(not problems, problems),
         )
+
+    def _fuse(self) -> FuseFact | None:
+        fixed, lane = self._fixed.fuse, self._lane
+        if fixed is None or lane is None:
+            return fixed
+        return msgspec.structs.replace(fixed, requests=lane.requests(), passed_on=lane.relayed)
 
     def in_words(self) -> str:
         """One line for the service manager."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vaultfs.fuse.options import BOTH, LANES
+
 Value = str | bool | int | float
 
 
@@ -42,6 +44,12 @@ SETTINGS = {
         Setting("device_label", "", "This machine's name in a new vault; empty: the host name."),
         Setting("read_only", default=False, help="Mount read-only."),
         Setting("mount_options", "", "Further mount options, as after -o."),
+        Setting(
+            "lane",
+            BOTH,
+            "What answers the kernel: our own loop and pyfuse3 for the rest (both), or pyfuse3 alone.",
+            choices=LANES,
+        ),
         Setting("mount_timeout", 600.0, "Seconds `mount` waits for the mount to answer.", least=1),
         Setting("umount_timeout", 60.0, "Seconds `umount` waits for open files and for saving."),
         Setting(

@@ -15,6 +15,7 @@ import vaultfs
 from vaultfs.daemon.presence import DrivenFact, LeaseFact  # noqa: TC001 - msgspec reads them when it runs
 from vaultfs.daemon.sync_status import SyncFact  # noqa: TC001 - msgspec reads it when it runs
 from vaultfs.daemon.text import instant, printable
+from vaultfs.fuse.options import PYFUSE3
 
 SCHEMA = 1
 
@@ -64,10 +65,18 @@ class StartupFact(msgspec.Struct, frozen=True):
 
 
 class FuseFact(msgspec.Struct, frozen=True):
-    """How the kernel is talked to: mode is `handshake` (fast) or `plain`, text says why."""
+    """How the kernel is talked to: mode is `handshake` (fast) or `plain`, text says why.
+
+    `lane`: `both`, or `pyfuse3` alone. `requests`: how many of each kind came; `passed_on`: of those, how many pyfuse3
+    answered (both are empty where it answers all). `missing`: what the kernel does not offer.
+    """
 
     mode: str = ""
     text: str = ""
+    lane: str = PYFUSE3
+    requests: dict[str, int] = msgspec.field(default_factory=dict)
+    passed_on: int = 0
+    missing: list[str] = msgspec.field(default_factory=list)
 
 
 class VersionsFact(msgspec.Struct, frozen=True):

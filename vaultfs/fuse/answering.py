@@ -107,12 +107,13 @@ class Fetched:
 
 async def _until_killed(thread: int, scope: trio.CancelScope) -> None:
     """Cancels when the thread has been killed: the kernel cannot end it before we answer, nor does pyfuse3 tell us."""
-    while not _killed(thread):  # noqa: ASYNC110  nothing tells us
+    while not is_killed(thread):  # noqa: ASYNC110  nothing tells us
         await trio.sleep(_LOOK_SECONDS)
     scope.cancel()
 
 
-def _killed(thread: int) -> bool:
+def is_killed(thread: int) -> bool:
+    """Whether the thread is about to end by SIGKILL, or by another signal that ends its process."""
     try:
         with open(f"/proc/{thread}/status", "rb") as file:  # noqa: PTH123
             pending = next((line for line in file if line.startswith(b"SigPnd:")), b"SigPnd: 0")

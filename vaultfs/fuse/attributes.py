@@ -1,4 +1,4 @@
-"""Attributes as pyfuse3 wants them, and how long the kernel may believe them."""
+"""Attributes as pyfuse3 wants them."""
 
 from __future__ import annotations
 
@@ -6,50 +6,43 @@ from typing import TYPE_CHECKING
 
 import pyfuse3
 
+from vaultfs.fuse.shown import BLOCK_BYTES, REMEMBER_SECONDS, Shown
+
 if TYPE_CHECKING:
     import os
 
-    from vaultfs.tree import Inode
-
-# Nobody else can change the tree behind the kernel's back, so it may remember everything for long.
-REMEMBER_SECONDS = 86_400.0
-BLOCK_BYTES = 4096
+    from vaultfs.fuse.shown import Node
 
 
 def blank() -> pyfuse3.EntryAttributes:
-    """An entry with our time-outs, to be filled again and again.
+    """An entry to be filled again and again.
 
     One serves a whole mount: pyfuse3 copies it into the reply as soon as the handler returns, and no other
     handler runs in between.
     """
     entry = pyfuse3.EntryAttributes()
-    entry.entry_timeout = entry.attr_timeout = REMEMBER_SECONDS
     entry.generation = 0
     entry.st_blksize = BLOCK_BYTES
     return entry
 
 
-def absent(remember: float = REMEMBER_SECONDS) -> pyfuse3.EntryAttributes:
-    """The answer "there is no such name", which the kernel may remember as well, for so many seconds."""
-    entry = pyfuse3.EntryAttributes()
-    entry.st_ino = 0
-    entry.entry_timeout = remember
-    return entry
-
-
-def fill(entry: pyfuse3.EntryAttributes, inode: Inode) -> pyfuse3.EntryAttributes:
-    """Put an inode's attributes into `entry`."""
-    entry.st_ino = inode.ino
-    entry.st_mode = inode.mode
-    entry.st_nlink = inode.nlink
-    entry.st_uid = inode.uid
-    entry.st_gid = inode.gid
-    entry.st_rdev = inode.rdev
-    entry.st_size = inode.size
-    entry.st_blocks = inode.blocks
-    entry.st_atime_ns = inode.atime
-    entry.st_mtime_ns = inode.mtime
-    entry.st_ctime_ns = inode.ctime
+def fill(entry: pyfuse3.EntryAttributes, node: Node) -> pyfuse3.EntryAttributes:
+    """Put a node's attributes into `entry`, and how long the kernel may believe them."""
+    if isinstance(node, Shown):
+        entry.entry_timeout, entry.attr_timeout = node.name_seconds, node.seconds
+    else:
+        entry.entry_timeout = entry.attr_timeout = REMEMBER_SECONDS
+    entry.st_ino = node.ino
+    entry.st_mode = node.mode
+    entry.st_nlink = node.nlink
+    entry.st_uid = node.uid
+    entry.st_gid = node.gid
+    entry.st_rdev = node.rdev
+    entry.st_size = node.size
+    entry.st_blocks = node.blocks
+    entry.st_atime_ns = node.atime
+    entry.st_mtime_ns = node.mtime
+    entry.st_ctime_ns = node.ctime
     return entry
 
 

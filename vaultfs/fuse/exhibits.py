@@ -10,11 +10,11 @@ import errno
 import itertools
 import os
 import stat
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pyfuse3
-
+from vaultfs.fuse.shown import Shown
 from vaultfs.tree.incoming import NotHereError
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 WINDOW = 256 << 10
 _REMEMBER = 1.0  # seconds: a conflict ends when somebody decides
-_BLOCK = 512
 
 
 class NotShownError(NotHereError):
@@ -80,27 +79,25 @@ class Exhibition:
         self._inodes: dict[Path, int] = {(): first}
         self._known: dict[int, int] = {}  # how often the kernel was told of an inode
         self._handles: dict[int, _Open] = {}
-        self._entry = pyfuse3.EntryAttributes()
 
-    def attributes(self, ino: int) -> pyfuse3.EntryAttributes:
+    def attributes(self, ino: int) -> Shown:
         """Of an inode. ENOENT: it is no longer shown."""
-        found, entry = self._exhibit(ino), self._entry
-        directory = stat.S_ISDIR(found.mode)
-        entry.st_ino, entry.st_mode, entry.st_nlink = ino, found.mode, 2 if directory else 1
-        entry.st_size, entry.st_blocks = found.size, -(-found.size // _BLOCK)
-        entry.st_uid, entry.st_gid = self._owner
-        entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = found.mtime
-        entry.entry_timeout = entry.attr_timeout = _REMEMBER
-        return entry
+        found = self._exhibit(ino)
+        shown = Shown(ino, found.mode, 1, *self._owner, found.size, found.mtime, found.mtime, found.mtime)
+        shown.name_seconds = shown.seconds = _REMEMBER
+        if stat.S_ISDIR(found.mode):
+            # What is in it changes without the kernel, which lists it anew when it has another time.
+            shown.nlink, shown.seconds, shown.mtime = 2, 0.0, time.time_ns()
+        return shown
 
-    def lookup(self, parent: int, name: bytes) -> pyfuse3.EntryAttributes:
+    def lookup(self, parent: int, name: bytes) -> Shown:
         """A name in a directory, which the kernel knows once more then. ENOENT."""
         if name not in self._inside(parent):
             raise OSError(errno.ENOENT, "no such name")
         ino = self._number((*self._paths[parent], name))
-        entry = self.attributes(ino)
+        shown = self.attributes(ino)
         self.told(ino)
-        return entry
+        return shown
 
     def told(self, ino: int) -> None:
         """The kernel knows the inode once more."""
@@ -129,13 +126,12 @@ class Exhibition:
         """Of a symbolic link."""
         return self._exhibit(ino).target
 
-    def open(self, ino: int, handle: int, flags: int) -> pyfuse3.FileInfo:
+    def open(self, ino: int, handle: int, flags: int) -> None:
         """Open a file for reading as `handle`. EROFS for writing."""
         found = self._exhibit(ino)
         if flags & (os.O_ACCMODE | os.O_TRUNC):
             raise OSError(errno.EROFS, "read-only")
         self._handles[handle] = _Open(ino, found)
-        return pyfuse3.FileInfo(fh=handle, keep_cache=True)
 
     def read(self, handle: int, offset: int, size: int) -> bytes:
         """A piece of an open file. EBADF."""

@@ -8,21 +8,22 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import pyfuse3
 import trio
 
-from vaultfs.fuse import kernel, virtual
+from vaultfs.fuse import kernel as calls
+from vaultfs.fuse import virtual
 from vaultfs.fuse.threads import through_mount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vaultfs.fuse.operations import Operations
+    from vaultfs.fuse.meaning import Meaning
+    from vaultfs.fuse.notes import Notes
 
 _log = logging.getLogger(__name__)
 
 
-async def handover(operations: Operations, mountpoint: str) -> None:
+async def handover(operations: Meaning, mountpoint: str) -> None:
     """Return when all that was written before the call is in the tree, with the times the kernel keeps for it.
 
     Only files that somebody has open for writing can have such pages (a shared mapping keeps its file open; a close
@@ -35,10 +36,10 @@ async def handover(operations: Operations, mountpoint: str) -> None:
     closed: list[int] = []
     await through_mount(lambda: _hand_over(operations, mountpoint, inos, closed))
     for ino in closed:
-        await trio.to_thread.run_sync(_give_back, ino)
+        await trio.to_thread.run_sync(_give_back, operations.notes, ino)
 
 
-def _hand_over(operations: Operations, mountpoint: str, inos: Iterable[int], closed: list[int]) -> None:
+def _hand_over(operations: Meaning, mountpoint: str, inos: Iterable[int], closed: list[int]) -> None:
     """In a thread: the files one after the other, found by number, so a rename meanwhile does not matter.
 
     `closed` gets those that we have no permission to open.
@@ -68,7 +69,7 @@ def _one(directory: int, name: str) -> None:
     # Not to be kept waiting, should it be a FIFO; that has no pages.
     descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
-        kernel.hand_over(descriptor)
+        calls.hand_over(descriptor)
     except OSError as error:
         if error.errno != errno.ESPIPE:
             raise
@@ -77,7 +78,7 @@ def _one(directory: int, name: str) -> None:
         os.close(descriptor)
 
 
-def _give_back(ino: int) -> None:
+def _give_back(kernel: Notes, ino: int) -> None:
     """The dearer way, which needs no permission: before the kernel drops pages it writes the dirty ones."""
     with suppress(FileNotFoundError):
-        pyfuse3.invalidate_inode(ino)
+        kernel.inode(ino)

@@ -38,11 +38,16 @@ class HandshakeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What kernel and server agreed on, and the descriptor on which it goes on."""
+    """What kernel and server agreed on, and the descriptor on which it goes on.
+
+    `relay`: what libfuse and we say to each other on our end of the socket pair, where the descriptor stays ours.
+    """
 
     minor: int
     flags: int
+    offered: int
     descriptor: int
+    relay: socket.socket | None = None
 
     @property
     def killpriv(self) -> bool:
@@ -81,11 +86,13 @@ async def _answer(ours: socket.socket, record: bytes) -> bytes:
     return reply
 
 
-async def negotiate(device: int, operations: pyfuse3.Operations, wishes: Wishes = WISHES) -> Agreement:
+async def negotiate(
+    device: int, operations: pyfuse3.Operations, wishes: Wishes = WISHES, *, keep: bool = False
+) -> Agreement:
     """Do the handshake on `device`, which afterwards belongs to pyfuse3: run pyfuse3.main, then pyfuse3.close.
 
-    Raises HandshakeError; then the device is closed (which ends the mount's connection) and pyfuse3 is free for
-    another init.
+    `keep`: it stays ours instead, and pyfuse3 has the other end of `Agreement.relay` for its device. Raises
+    HandshakeError; then the device is closed (which ends the mount's connection) and pyfuse3 is free for another init.
     """
     try:
         record = read_request(device)
@@ -96,21 +103,25 @@ async def negotiate(device: int, operations: pyfuse3.Operations, wishes: Wishes 
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     number = theirs.detach()
-    with ours:
-        try:
-            pyfuse3.init(operations, f"/dev/fd/{number}", set())
-        except RuntimeError as error:
-            os.close(number)
-            os.close(device)
-            raise HandshakeError(f"libfuse took no descriptor: {error}") from error
-        try:
-            reply, flags = protocol.amend_reply(await _answer(ours, record), request, wishes)
-            os.write(device, reply)
-            # Replaces the socket's last reference, so trio's epoll forgets it by itself.
-            os.dup2(device, number, inheritable=False)
-        except (HandshakeError, protocol.ProtocolError, OSError) as error:
-            pyfuse3.close(unmount=False)
-            os.close(device)
-            raise HandshakeError(str(error)) from error
+    try:
+        pyfuse3.init(operations, f"/dev/fd/{number}", set())
+    except RuntimeError as error:
+        ours.close()
+        os.close(number)
+        os.close(device)
+        raise HandshakeError(f"libfuse took no descriptor: {error}") from error
+    try:
+        reply, flags = protocol.amend_reply(await _answer(ours, record), request, wishes)
+        os.write(device, reply)
+        if keep:
+            return Agreement(request.minor, flags, request.flags, device, ours)
+        # Replaces the socket's last reference, so trio's epoll forgets it by itself.
+        os.dup2(device, number, inheritable=False)
+    except (HandshakeError, protocol.ProtocolError, OSError) as error:
+        pyfuse3.close(unmount=False)
+        ours.close()
+        os.close(device)
+        raise HandshakeError(str(error)) from error
+    ours.close()
     os.close(device)
-    return Agreement(request.minor, flags, number)
+    return Agreement(request.minor, flags, request.flags, number)

@@ -33,6 +33,7 @@ _FLAG_WORDS = {
 }
 
 SOURCE = "vaultfs"
+BOTH, PYFUSE3 = LANES = ("both", "pyfuse3")
 _SOURCE = re.compile(r"[^\s,\\\x00-\x1f]{1,200}")  # no way out of a list of options
 
 # What fstab lines and mount(8) pass along and we need not act on.
@@ -70,6 +71,7 @@ _FUSERMOUNT_WORDS = (
 class MountOptions:
     """How to mount. `flags` are those of mount(2); `handshake=False` leaves the INIT talk to libfuse alone.
 
+    `lane`: whether frequent requests are answered by our own loop and the rest by pyfuse3, or all by that.
     `source` is what `findmnt` shows as such: `mount -a` knows by it that an fstab line is mounted already.
     """
 
@@ -78,6 +80,7 @@ class MountOptions:
     flags: int = kernel.MS_NOSUID | kernel.MS_NODEV
     handshake: bool = True
     source: str = SOURCE
+    lane: str = BOTH
 
     @classmethod
     def default(cls, *, read_only: bool = False) -> MountOptions:

@@ -29,7 +29,7 @@ from vaultfs.tree.whereabouts import exact_path
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vaultfs.fuse.operations import Operations
+    from vaultfs.fuse.meaning import Meaning
     from vaultfs.tree.arrivals import Batch
 
 _DATABASE = b"SQLite format 3\0"
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 class Presenter:
     """Puts prepared batches in place. One at a time does so."""
 
-    def __init__(self, operations: Operations, mountpoint: str) -> None:
+    def __init__(self, operations: Meaning, mountpoint: str) -> None:
         self._operations = operations
         self._tree = operations.tree
         self._mountpoint = os.fsencode(mountpoint)
@@ -130,7 +130,7 @@ class Presenter:
                 self._linked(batch)
         if notes:
             self._operations.changes += 1
-            await trio.to_thread.run_sync(forget, notes)
+            await trio.to_thread.run_sync(forget, self._operations.notes, notes)
         return placed
 
     def _linked(self, batch: Batch) -> None:

@@ -31,6 +31,21 @@ _INIT_OUT_BYTES = 64
 REPLY_BYTES = _OUT_HEADER.size + _INIT_OUT_BYTES
 
 
+# What a kernel may lack, and what is less without it.
+_USEFUL = {
+    HANDLE_KILLPRIV_V2: "HANDLE_KILLPRIV_V2: each write asks for capabilities first",
+    WRITEBACK_CACHE: "WRITEBACK_CACHE: each write waits for its answer",
+    PARALLEL_DIROPS: "PARALLEL_DIROPS: names in one directory are looked up one after the other",
+    CACHE_SYMLINKS: "CACHE_SYMLINKS: links are asked for each time",
+    POSIX_ACL: "POSIX_ACL: no access control lists",
+}
+
+
+def missing(offered: int) -> list[str]:
+    """What would be useful and is not among the flags that a kernel offers, in words for `status`."""
+    return [text for flag, text in _USEFUL.items() if not offered & flag]
+
+
 class ProtocolError(ValueError):
     """A record that is not what the protocol says it must be."""
 

@@ -19,7 +19,10 @@ from vaultfs.errors import BusyError, MountFailedError, NotMountedError, Vaultfs
 from vaultfs.fuse import handshake, kernel, mount, mountinfo, protocol
 from vaultfs.fuse.answering import FETCH_SECONDS
 from vaultfs.fuse.eager import EagerWait
+from vaultfs.fuse.fast.lane import Device, FastLane
+from vaultfs.fuse.notes import ByDevice
 from vaultfs.fuse.operations import Operations
+from vaultfs.fuse.options import BOTH
 from vaultfs.fuse.threads import through_mount
 
 if TYPE_CHECKING:
@@ -51,6 +54,8 @@ class MountReport:
     way: str = ""  # "handshake" or "plain"
     detail: str = ""  # why not the handshake
     protocol: str = ""
+    lane: FastLane | None = None  # None: pyfuse3 answers everything
+    missing: list[str] = field(default_factory=list)  # what the kernel does not offer
     notes: list[str] = field(default_factory=list)
 
 
@@ -90,7 +95,7 @@ async def serve(
         report.notes += mount.check_mountpoint(place)
         operations = Operations(tree, status, read_only=options.read_only, fetch=fetch, fetch_seconds=fetch_seconds)
         await _attach(operations, place, options, report)
-        await _run(operations, place, ready, stop, trio.Event() if hurry is None else hurry, beside)
+        await _run(operations, place, ready, stop, trio.Event() if hurry is None else hurry, beside, report.lane)
         if finish is not None:
             await finish()
     finally:
@@ -102,7 +107,7 @@ async def _attach(operations: Operations, place: str, options: MountOptions, rep
     if options.handshake:
         device = mount.attach(place, options)
         try:
-            agreement = await handshake.negotiate(device, operations)
+            agreement = await handshake.negotiate(device, operations, keep=options.lane == BOTH)
         except handshake.HandshakeError as error:
             report.detail = str(error)
             _log.warning("mounting the plain way: %s", error)
@@ -116,7 +121,13 @@ async def _attach(operations: Operations, place: str, options: MountOptions, rep
             report.way = "handshake" if agreement.killpriv else "plain"
             report.detail = "" if agreement.killpriv else "the kernel does not offer HANDLE_KILLPRIV_V2"
             report.protocol = f"{protocol.MAJOR}.{agreement.minor}"
-            trio.lowlevel.add_instrument(EagerWait(agreement.descriptor))
+            report.missing = protocol.missing(agreement.offered)
+            if agreement.relay is None:
+                trio.lowlevel.add_instrument(EagerWait(agreement.descriptor))
+            else:
+                kept = Device(agreement.descriptor)
+                operations.notes = ByDevice(kept)
+                report.lane = FastLane(operations, kept, agreement.relay)
             return
     else:
         report.detail = "switched off"
@@ -134,22 +145,25 @@ async def _run(
     stop: trio.Event,
     hurry: trio.Event,
     beside: Callable[[Operations, str], Awaitable[None]] | None,
+    lane: FastLane | None,
 ) -> None:
     """Serve until the kernel says the mount is gone, or `stop` and then it is gone."""
     try:
         with _wake_ups():
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_answer, nursery)
+                nursery.start_soon(_answer, nursery, lane)
                 nursery.start_soon(operations.housekeeping.run)
                 nursery.start_soon(_announce, place, ready, operations, beside)
                 await stop.wait()
-                nursery.start_soon(_let_go, operations, place, hurry)
+                nursery.start_soon(_let_go, operations, place, hurry, lane)
     except* VaultfsError as group:
         raise _first(group) from None
     except* (OSError, RuntimeError) as group:
         raise MountFailedError(path=place, detail=str(_first(group)), log="the daemon's") from group
     finally:
         operations.syncer.close()
+        if lane is not None:
+            lane.close()
         pyfuse3.close(unmount=False)
         if mountinfo.vault_at(place) is not None:
             with suppress(VaultfsError):
@@ -163,9 +177,13 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return error
 
 
-async def _answer(nursery: trio.Nursery) -> None:
+async def _answer(nursery: trio.Nursery, lane: FastLane | None) -> None:
     """The serving loop; when it ends, the mount is gone, and everything beside it ends too."""
-    await pyfuse3.main(_MIN_TASKS, _MAX_TASKS)
+    if lane is None:
+        await pyfuse3.main(_MIN_TASKS, _MAX_TASKS)
+    else:
+        nursery.start_soon(pyfuse3.main, _MIN_TASKS, _MAX_TASKS)
+        await lane.run()
     nursery.cancel_scope.cancel()
 
 
@@ -211,7 +229,7 @@ async def _announce(
         await beside(operations, place)
 
 
-async def _let_go(operations: Operations, place: str, hurry: trio.Event) -> None:
+async def _let_go(operations: Operations, place: str, hurry: trio.Event, lane: FastLane | None) -> None:
     """Unmount, with patience for what is open; the serving loop goes on until the kernel lets go."""
     with trio.move_on_after(UNMOUNT_SECONDS):
         while True:
@@ -235,5 +253,8 @@ async def _let_go(operations: Operations, place: str, hurry: trio.Event) -> None
             await trio.sleep(_QUIET_SECONDS)
     with suppress(VaultfsError):
         await through_mount(partial(mount.detach, place, lazy=True))
-    # Ends pyfuse3.main; closing the descriptor then ends the connection for those who still have files open.
-    pyfuse3.terminate()
+    # Closing the descriptor then ends the connection for those who still have files open.
+    if lane is None:
+        pyfuse3.terminate()
+    else:
+        lane.stop()

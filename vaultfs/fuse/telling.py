@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
-
-import pyfuse3
 
 from vaultfs.fuse import kernel, virtual
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from vaultfs.fuse.notes import Notes
     from vaultfs.fuse.threads import OwnThreads
 
 _log = logging.getLogger(__name__)
@@ -75,19 +75,28 @@ def _step(step: Step, staging: int) -> None:
         remove(step.token, dir_fd=staging)
 
 
-def forget(notes: Iterable[Note]) -> None:
+def forget(kernel: Notes, notes: Iterable[Note]) -> None:
     """The kernel drops what it knows: in a thread, as it may have to wait for requests that we answer meanwhile."""
+    parents = set()
     for note in notes:
-        try:
-            if note.ino:
-                pyfuse3.invalidate_inode(note.ino)
+        if note.ino:
+            _forget(partial(kernel.inode, note.ino))
+            continue
+        parents.add(note.parent)
+        if note.gone:
+            with suppress(OSError):
+                kernel.entry(note.parent, note.name, note.gone)  # who is in the directory notices
                 continue
-            if note.gone:
-                with suppress(OSError):
-                    pyfuse3.invalidate_entry(note.parent, note.name, note.gone)  # who is in the directory notices
-                    continue
-            pyfuse3.invalidate_entry(note.parent, note.name)
-        except FileNotFoundError:
-            pass  # the kernel does not know it
-        except OSError as error:
-            _log.warning("the kernel did not forget a name: %s", error.strerror)
+        _forget(partial(kernel.entry, note.parent, note.name))
+    for parent in parents:
+        # The list of names that it keeps, too, which it does not drop for a name that it never looked up.
+        _forget(partial(kernel.inode, parent))
+
+
+def _forget(call: Callable[[], None]) -> None:
+    try:
+        call()
+    except FileNotFoundError:
+        pass  # the kernel does not know it
+    except OSError as error:
+        _log.warning("the kernel did not forget a name: %s", error.strerror)

@@ -9,9 +9,9 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-import pyfuse3
-
 from vaultfs.fuse.exhibits import Exhibition
+from vaultfs.fuse.shown import Shown
+from vaultfs.tree.inode import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,39 +40,35 @@ class VirtualDirectory:
     Readable by the owner of the mount (and root) only: it says what is open for writing here.
     """
 
-    __slots__ = ("_entry", "_handles", "_owner", "_snapshots", "_status", "conflicts")
+    __slots__ = ("_handles", "_owner", "_snapshots", "_status", "conflicts")
 
     def __init__(self, status: Callable[[], bytes]) -> None:
         self._status = status
         self._owner = os.getuid(), os.getgid()
         self._snapshots: dict[int, bytes] = {}
         self._handles = itertools.count(FIRST)
-        self._entry = pyfuse3.EntryAttributes()
         self.conflicts = Exhibition(CONFLICTS, DIRECTORY)
 
-    def attributes(self, ino: int) -> pyfuse3.EntryAttributes:
-        """The attributes of one of our nodes; OSError ENOENT for any other number."""
+    def attributes(self, ino: int) -> Shown:
+        """The attributes of one of our nodes; OSError ENOENT for any other number.
+
+        The time is that of asking: so the kernel lists our directories anew each time.
+        """
         if ino >= CONFLICTS:
             return self.conflicts.attributes(ino)
-        entry = self._entry
-        remember = 86_400.0
-        if ino == DIRECTORY:
-            entry.st_mode, entry.st_nlink, entry.st_size = stat.S_IFDIR | 0o500, 2, 0
-        elif ino == STATUS:
+        now = time.time_ns()
+        shown = Shown(ino, stat.S_IFDIR | 0o500, 2, *self._owner, atime=now, mtime=now, ctime=now)
+        if ino == STATUS:
             # The size at this moment: what reads it goes by the end of the file, not by this.
-            entry.st_mode, entry.st_nlink, entry.st_size = stat.S_IFREG | 0o400, 1, len(self._status())
+            shown.mode, shown.nlink, shown.size = stat.S_IFREG | 0o400, 1, len(self._status())
         elif ino in {OPEN, STAGING}:
-            entry.st_mode, entry.st_nlink, entry.st_size = stat.S_IFDIR | 0o700, 2, 0
-            remember = 0.0  # the kernel must ask for every process whether there is such a name
-        else:
+            shown.mode = stat.S_IFDIR | 0o700
+            shown.name_seconds = 0.0  # the kernel must ask for every process whether there is such a name
+        elif ino != DIRECTORY:
             raise OSError(errno.ENOENT, "no such node")
-        entry.st_ino = ino
-        entry.st_uid, entry.st_gid = self._owner
-        entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = time.time_ns()
-        entry.entry_timeout, entry.attr_timeout = remember, 0.0
-        return entry
+        return shown
 
-    def lookup(self, name: bytes, *, own: bool = False) -> pyfuse3.EntryAttributes:
+    def lookup(self, name: bytes, *, own: bool = False) -> Shown:
         """A name in the directory, as a thread of our `own` sees it or as everybody; OSError ENOENT."""
         if name == STATUS_NAME:
             return self.attributes(STATUS)
@@ -82,18 +78,22 @@ class VirtualDirectory:
             return self.attributes(_HIDDEN[name])
         raise OSError(errno.ENOENT, "no such name")
 
-    def open(self, ino: int, flags: int) -> pyfuse3.FileInfo:
-        """Take a snapshot to read from; OSError EACCES for writing."""
+    def open(self, ino: int, flags: int) -> tuple[int, bool]:
+        """Take a snapshot to read from: its handle, and whether it is to be read past the page cache.
+
+        OSError EACCES for writing.
+        """
         if ino >= CONFLICTS:
-            return self.conflicts.open(ino, next(self._handles), flags)
+            handle = next(self._handles)
+            self.conflicts.open(ino, handle, flags)
+            return handle, False
         if ino != STATUS:
             raise OSError(errno.ENOENT, "no such node")
         if flags & (os.O_ACCMODE | os.O_TRUNC):
             raise OSError(errno.EACCES, "read-only")
         handle = next(self._handles)
         self._snapshots[handle] = self._status()
-        # Past the page cache: the size changes from one open to the next.
-        return pyfuse3.FileInfo(fh=handle, direct_io=True, keep_cache=False)
+        return handle, True  # the size changes from one open to the next
 
     def read(self, handle: int, offset: int, size: int) -> bytes:
         """A piece of the snapshot, or of a conflict; OSError EBADF."""
@@ -114,5 +114,5 @@ class VirtualDirectory:
         """(name, inode number, next cookie) of what comes after `cookie` in one of our directories."""
         if ino >= CONFLICTS:
             return self.conflicts.listing(ino, cookie)
-        names = ((b".", DIRECTORY), (b"..", pyfuse3.ROOT_INODE), (STATUS_NAME, STATUS), (CONFLICTS_NAME, CONFLICTS))
+        names = ((b".", DIRECTORY), (b"..", ROOT), (STATUS_NAME, STATUS), (CONFLICTS_NAME, CONFLICTS))
         return [(name, ino, place) for place, (name, ino) in enumerate(names, 1) if place > cookie]

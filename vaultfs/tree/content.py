@@ -128,7 +128,9 @@ class Content:
             return sealed
         return overlay(sealed, first, [(page, run, self._run) for page, run in found], ino)
 
-    def write(self, ino: int, offset: int, data: bytes, *, clear_suid: bool = False, times: bool = True) -> int:
+    def write(
+        self, ino: int, offset: int, data: bytes | memoryview, *, clear_suid: bool = False, times: bool = True
+    ) -> int:
         """Writes all of `data`; returns its length. `times`: it was written just now."""
         state = self._state
         node = state.inode(ino)
@@ -206,7 +208,7 @@ class Content:
             node.size = size
             self._state.put_inode(node)
 
-    def _whole_pages(self, node: Inode, offset: int, data: bytes) -> tuple[int, bytes]:
+    def _whole_pages(self, node: Inode, offset: int, data: bytes | memoryview) -> tuple[int, bytes]:
         """The write widened to whole pages with what the file already has there."""
         end = offset + len(data)
         start = offset - offset % PAGE

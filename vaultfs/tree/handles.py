@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from pathlib import Path
 from typing import NamedTuple
+
+from vaultfs.tree.statements import error
 
 
 class Handle(NamedTuple):
@@ -47,11 +50,16 @@ class Handles:
         return number
 
     def ino(self, number: int) -> int:
-        """The inode behind a handle."""
-        return self._table[number].ino
+        """The inode behind a handle. Raises EBADF."""
+        try:
+            return self._table[number].ino
+        except KeyError:
+            raise error(errno.EBADF) from None
 
     def release(self, number: int) -> int:
-        """Closes the handle; returns its inode."""
+        """Closes the handle; returns its inode. Raises EBADF."""
+        if number not in self._table:
+            raise error(errno.EBADF)
         handle = self._table.pop(number)
         ino = handle.ino
         _one_less(self._counts, ino)
