@@ -33,6 +33,12 @@ class Ticket(Protocol):
     def done(self) -> None:
         """In the loop, after `run` returned."""
 
+    def noted(self) -> bool:
+        """Its first half; True: `confirm` has to follow."""
+
+    def confirm(self) -> None:
+        """Its second half."""
+
 
 class _Round:
     """One wait and those who share it."""
@@ -47,7 +53,7 @@ class _Round:
 class Syncer:
     """Group commit over `take`, which gives the ticket for everything done so far (None: nothing to do)."""
 
-    __slots__ = ("_average_ns", "_next", "_running", "_take", "_thread")
+    __slots__ = ("_average_ns", "_next", "_running", "_take", "_thread", "afterwards")
 
     def __init__(self, take: Callable[[], Ticket | None]) -> None:
         self._take = take
@@ -55,9 +61,13 @@ class Syncer:
         self._running: _Round | None = None
         self._next: _Round | None = None
         self._average_ns = 0
+        self.afterwards: Callable[[], None] | None = None
 
     def at_once(self) -> bool:
-        """Wait here for a quick disk that nobody else waits for; False: `sync` is to be awaited. Raises OSError."""
+        """Wait here for a quick disk that nobody else waits for; False: `sync` is to be awaited. Raises OSError.
+
+        What is in `afterwards` then has to be called, and forgotten, before anything else: once the answer is out.
+        """
         if self._running is not None or self._next is not None or self._average_ns > INLINE_NS:
             return False
         ticket = self._take()
@@ -66,7 +76,8 @@ class Syncer:
         if ticket.heavy:
             return False
         self._run(ticket)
-        ticket.done()
+        if ticket.noted():
+            self.afterwards = ticket.confirm
         return True
 
     async def sync(self) -> None:

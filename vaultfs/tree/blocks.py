@@ -33,6 +33,9 @@ SELECT b.blk, b.pack, b.number, b.offset, b.length, b.size, b.codec, p.id, p.sta
 FROM block b LEFT JOIN pack p ON p.pack=b.pack WHERE b.id=?
 """
 _SECTOR = 512
+_WINDOW = 64  # blocks
+_WINDOWS = 64
+_CALM = 4
 _ASKED = 16
 _LAST = (1 << 63) - 1
 _PLACE = "UPDATE block SET pack=?, number=?, offset=?, length=?, size=?, codec=? WHERE blk=?"
@@ -71,11 +74,34 @@ class Blocks:
         self.pinned: set[int] = set()  # packs that a commit being made needs: not to be collected
         self.wanted: set[int] = set()  # rows of blocks on the remote that sealing waits for
         self.used: Callable[[int], None] = lambda _: None  # told of each pack that is read from
+        self._windows: dict[tuple[int, int], dict[int, Extent]] = {}  # blocks of files that are being read
+        self._moved = -1  # `state.moved` when those were asked for
+        self._calm = 0  # reads since then
 
     def extents(self, ino: int, first: int, last: int) -> dict[int, Extent]:
         """The sealed blocks `first` to `last` of a file, by index; holes are missing."""
         found = [Extent(row) for row in self._state.all(_EXTENTS, ino, first, last)]
         return {extent.idx: extent for extent in found}
+
+    def near(self, ino: int, first: int, last: int) -> dict[int, Extent]:
+        """At least the sealed blocks `first` to `last` of a file, as `extents` gives them; for reading.
+
+        While nothing but reading goes on, whole windows of a file are asked for at once and kept.
+        """
+        if self._moved != self._state.moved:
+            self._windows.clear()
+            self._moved, self._calm = self._state.moved, 0
+        window = first // _WINDOW
+        kept = self._windows.get((ino, window))
+        if kept is not None and last // _WINDOW == window:
+            return kept
+        self._calm += 1
+        if self._calm < _CALM or last // _WINDOW != window:
+            return self.extents(ino, first, last)
+        if len(self._windows) >= _WINDOWS:
+            self._windows.clear()
+        found = self._windows[ino, window] = self.extents(ino, window * _WINDOW, (window + 1) * _WINDOW - 1)
+        return found
 
     def placed_again(self, extent: Extent) -> Extent:
         """The same with its block where it stands now."""

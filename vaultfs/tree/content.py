@@ -63,7 +63,7 @@ class Content:
             ):
                 start = offset - run.page * PAGE
                 return self._run(ino, run)[start : start + end - offset]
-        extents = self._blocks.extents(ino, first, last)
+        extents = self._blocks.near(ino, first, last)
         pieces: list[bytes] = []
         missing: list[int] = []
         for idx in range(first, last + 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from typing import Any
 
 import apsw
@@ -12,6 +13,18 @@ import apsw
 def error(number: int) -> OSError:
     """An `OSError` for the kernel."""
     return OSError(number, os.strerror(number))
+
+
+_MOVES = re.compile(r"(?:INTO|UPDATE|DELETE FROM)\s+(?:extent|block|pack)\b")
+_moves: dict[str, bool] = {}
+
+
+def moves_blocks(sql: str) -> bool:
+    """Whether a change may make other blocks a file's, or have them stand elsewhere."""
+    found = _moves.get(sql)
+    if found is None:
+        found = _moves[sql] = _MOVES.search(sql) is not None
+    return found
 
 
 class Statements:
@@ -24,6 +37,7 @@ class Statements:
         self.health: list[str] = []
         self._cursor = db.cursor()
         self._in_transaction = False
+        self.moved = 0  # goes on with each change of where the blocks of files stand
 
     def one(self, sql: str, *args: Any) -> Any:
         """The first row (a bare value for one column), or None."""
@@ -45,6 +59,8 @@ class Statements:
 
     def run(self, sql: str, *args: Any) -> None:
         """A change of the database, inside the open transaction."""
+        if moves_blocks(sql):
+            self.moved += 1
         try:
             if not self._in_transaction:
                 self._cursor.execute("BEGIN IMMEDIATE")
@@ -56,6 +72,7 @@ class Statements:
     def run_many(self, sql: str, rows: list[tuple[Any, ...]]) -> None:
         """The same change for many rows."""
         self.run("SELECT 1")
+        self.moved += 1
         try:
             self._cursor.executemany(sql, rows)
         except apsw.Error as problem:
@@ -98,3 +115,4 @@ class Statements:
         if self.db.in_transaction:
             self._cursor.execute("ROLLBACK")
         self._in_transaction = self.lost = False
+        self.moved += 1

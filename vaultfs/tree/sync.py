@@ -50,9 +50,19 @@ class Ticket:
 
     def done(self) -> None:
         """What the ticket covered is known to be on disk."""
+        if self.noted():
+            self.confirm()
+
+    def noted(self) -> bool:
+        """The first half of `done`; True: `confirm` is to follow, which whoever waits need not wait for, too."""
         journal = self._state.journal
-        if self.lsn > journal.synced:
+        newer = self.lsn > journal.synced
+        if newer:
             journal.synced = self.lsn
-            journal.confirm()
         for pack, size in self._packs:
             self._blocks.synced(pack, size)
+        return newer
+
+    def confirm(self) -> None:
+        """The second half: it is noted in the journal. Raises `OSError`, after which it takes no more changes."""
+        self._state.journal.confirm()

@@ -108,20 +108,19 @@ class FastLane:
             now = clock()
             quick, turn = now - slept < QUICK_NS, now + SLICE_NS
             while True:
-                try:
-                    size = read(number, buffers)
-                except BlockingIOError:
+                if not ready(0):
                     # Eagerly, if the last ones came quickly.
                     end = clock() + (LOOK_NS if quick else 0)
-                    while not ready(0) and clock() < end:
+                    while not (found := ready(0)) and clock() < end:
                         pass
-                    if clock() >= end and not ready(0):
+                    if not found:
                         break
-                    continue
+                try:
+                    size = read(number, buffers)
                 except OSError as error:
                     if error.errno == errno.ENODEV:
                         return  # unmounted
-                    if error.errno in {errno.ENOENT, errno.EINTR}:
+                    if error.errno in {errno.EAGAIN, errno.ENOENT, errno.EINTR}:
                         continue  # the request was withdrawn
                     raise
                 if not size:
@@ -158,6 +157,18 @@ class FastLane:
             reply = self._failed(error, opcode, bytes(record[:size]))
         if reply is not None:
             self._reply(opcode, reply)
+        if opcode == Op.FSYNC or opcode == Op.FSYNCDIR:  # noqa: PLR1714 - on every request's way
+            self._confirm()
+
+    def _confirm(self) -> None:
+        """What an fsync has left to do when the answer is out."""
+        syncer = self._meaning.syncer
+        rest, syncer.afterwards = syncer.afterwards, None
+        if rest is not None:
+            try:
+                rest()
+            except OSError as error:
+                _log.error("the journal cannot be written: %s", os.strerror(error.errno or 0))
 
     def _failed(self, error: Exception, opcode: int, record: bytes) -> bytes | None:
         """The reply to a request that raised `error`; None: it comes later."""
@@ -188,12 +199,16 @@ class FastLane:
     # -- later
 
     def _later(self, opcode: int, unique: int, pid: int, call: Callable[[], Awaitable[bytes | None]]) -> None:
-        self._nursery.start_soon(self._finish, opcode, unique, pid, call)
+        # At once, not when the task begins: its INTERRUPT may be the next request.
+        scope = trio.CancelScope()
+        self._waiting[unique] = pid, scope
+        self._nursery.start_soon(self._finish, opcode, unique, scope, call)
 
-    async def _finish(self, opcode: int, unique: int, pid: int, call: Callable[[], Awaitable[bytes | None]]) -> None:
+    async def _finish(
+        self, opcode: int, unique: int, scope: trio.CancelScope, call: Callable[[], Awaitable[bytes | None]]
+    ) -> None:
         reply = wire.error(unique, errno.EINTR)
-        with trio.CancelScope() as scope:
-            self._waiting[unique] = pid, scope
+        with scope:
             try:
                 found = await call()
             except FUSEError as error:
