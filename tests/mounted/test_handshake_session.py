@@ -105,6 +105,31 @@ def test_what_is_written_is_there_after_a_remount(vault: Vault, words: tuple[str
     vault.unmount()
 
 
+@pytest.mark.parametrize(
+    ("kernel", "way", "missing"), [("like-5.15", "handshake", []), ("like-5.4", "plain", ["HANDLE_KILLPRIV_V2"])]
+)
+def test_on_older_kernels_flags_that_they_do_not_offer_are_done_without(
+    vault: Vault, kernel: str, way: str, missing: list[str]
+) -> None:
+    said = vault.start(kernel, "suid")
+    assert said["way"] == way
+    assert [text.partition(":")[0] for text in said["missing"]] == missing
+    top = vault.mountpoint
+    (top / "d").mkdir()
+    (top / "d" / "f").write_bytes(b"x" * 200_000)
+    (top / "d" / "f").chmod(0o4777)
+    (top / "d" / "link").symlink_to("f")
+    (top / "d" / "f").rename(top / "d" / "g")
+    (top / "d" / "g").rename(top / "d" / "f")
+    assert sorted(os.listdir(top / "d")) == ["f", "link"]
+    assert (top / "d" / "link").read_bytes() == b"x" * 200_000
+    if os.geteuid() == 0:
+        top.chmod(0o755)
+        as_user(ALICE, lambda: os.close(os.open(top / "d" / "f", os.O_WRONLY | os.O_TRUNC)))
+        assert (top / "d" / "f").stat().st_mode == 0o100777, "whoever has to clear it does"
+    vault.unmount()
+
+
 def test_ready_means_that_it_answers(vault: Vault) -> None:
     vault.start()
     assert os.listdir(vault.mountpoint) == []

@@ -1,6 +1,7 @@
 """A small vault served by vaultfs.fuse.session, for tests/mounted/test_handshake_session.py.
 
-Arguments: store, mount point, and words: `plain` (no handshake), mount options. Prints one JSON line when it serves and
+Arguments: store, mount point, and words: `plain` (no handshake), `like-5.15` or `like-5.4` (only what such a kernel
+offers), mount options. Prints one JSON line when it serves and
 one when it has ended; SIGTERM stops it.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +19,27 @@ import trio
 
 from vaultfs.crypto.keys import VaultKeys
 from vaultfs.errors import VaultfsError
-from vaultfs.fuse import session
+from vaultfs.fuse import handshake, session
 from vaultfs.fuse.options import MountOptions
 from vaultfs.tree import Device, create_store, open_store
+
+# The flags of INIT in include/uapi/linux/fuse.h of those versions.
+OFFERED = {"like-5.15": (1 << 30) - 1, "like-5.4": (1 << 26) - 1}
+
+
+def offer_only(flags: int) -> None:
+    """The kernel's INIT comes without all other flags, and so without the second word of them."""
+    read = handshake.read_request
+
+    def older(device: int) -> bytes:
+        record = bytearray(read(device))
+        offered = struct.unpack_from("=I", record, 52)[0] & flags
+        struct.pack_into("=I", record, 52, offered)
+        del record[56:]
+        struct.pack_into("=I", record, 0, len(record))
+        return bytes(record)
+
+    handshake.read_request = older
 
 
 def say(**facts: object) -> None:
@@ -32,7 +52,10 @@ async def main(store: Path, mountpoint: str, words: list[str]) -> None:
     keys, device = VaultKeys(b"k" * 32, b"v" * 16), Device(b"d" * 16, "test")
     if not os.path.exists(store):  # noqa: ASYNC240
         create_store(store, keys, device, uid=os.getuid(), gid=os.getgid())
-    options = MountOptions.parse([word for word in words if word != "plain"])
+    kernels = [word for word in words if word.startswith("like-")]
+    for one in kernels:
+        offer_only(OFFERED[one])
+    options = MountOptions.parse([word for word in words if word != "plain" and word not in kernels])
     options = replace(options, lane=os.environ.get("VAULTFS_LANE", "both"))
     if "plain" in words:
         options = replace(options, handshake=False)
@@ -52,7 +75,14 @@ async def main(store: Path, mountpoint: str, words: list[str]) -> None:
             mountpoint,
             options,
             status=lambda: json.dumps({"counted": len(report.way)}).encode(),
-            ready=lambda: say(way=report.way, detail=report.detail, notes=report.notes, clean=tree.startup.clean),
+            ready=lambda: say(
+                way=report.way,
+                detail=report.detail,
+                missing=report.missing,
+                lane=report.lane is not None,
+                notes=report.notes,
+                clean=tree.startup.clean,
+            ),
             stop=stop,
             report=report,
         )

@@ -153,6 +153,8 @@ class FastLane:
         caller.uid, caller.gid, caller.pid = uid, gid, pid
         try:
             reply = handler(record, size, unique, node)
+        except OSError as error:
+            reply = wire.error(unique, error.errno or errno.EIO)
         except Exception as error:  # noqa: BLE001 - one bad request must not end the mount
             reply = self._failed(error, opcode, bytes(record[:size]))
         if reply is not None:

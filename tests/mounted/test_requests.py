@@ -1,0 +1,153 @@
+"""What the kernel asks for what programs do, counted: neither more requests than need be, nor any by the slow lane."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.mounted.conftest import Target
+    from tests.support.driver import Machine
+
+pytestmark = [
+    pytest.mark.fuse,
+    pytest.mark.skipif(os.environ.get("VAULTFS_LANE") == "pyfuse3", reason="pyfuse3 counts nothing"),
+]
+
+ASKING = {"lookup": 2, "open": 1, "read": 2, "release": 1, "getattr": 2, "getxattr": 1}  # for the status, at most
+
+
+class Counted(Counter[str]):
+    """Requests by kind, and those that pyfuse3 answered as `passed_on`."""
+
+
+@pytest.fixture
+def fuse(machine: Machine) -> Path:
+    """The status file of a mount that has both lanes."""
+    return machine.mountpoint / ".vaultfs/status"
+
+
+@contextmanager
+def counting(status: Path) -> Iterator[Counted]:
+    """Counts what is asked within the block, but for what asking for the status itself costs."""
+
+    def now() -> Counted:
+        found = json.loads(status.read_bytes())["fuse"]
+        return Counted(found["requests"]) + Counter(passed_on=found["passed_on"])
+
+    now()
+    before = now()
+    cost = now() - before
+    counted = Counted()
+    before = now()
+    yield counted
+    counted.update(now() - before - cost)
+
+
+def write(path: Path, text: str) -> None:
+    """As a program in Python does."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def test_a_small_file_costs_what_the_kernel_cannot_do_without(work: Path, fuse: Path) -> None:
+    write(work / "first", "x")
+    with counting(fuse) as counted:
+        for number in range(100):
+            write(work / str(number), "something\n" * 50)
+    allowed = {"lookup", "create", "getattr", "getxattr", "write", "setattr", "release", "ioctl"}
+    assert counted.keys() <= allowed, "Python's open asks each file whether it is a terminal, by ioctl"
+    assert max(counted.values()) <= 102
+    assert not counted["passed_on"]
+
+
+def quiet(work: Path) -> None:
+    """The kernel has sent the times of all that was written, which it does within some seconds by itself."""
+    for path in work.rglob("*"):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+    for path in (work, *work.rglob("*")):
+        os.lstat(path)
+
+
+def test_what_was_listed_once_is_listed_again_without_a_question(work: Path, fuse: Path) -> None:
+    for directory in ("a", "a/b", "c"):
+        (work / directory).mkdir()
+        for number in range(30):
+            write(work / directory / str(number), "x")
+    quiet(work)
+    command = ["ls", "-lR", str(work)]
+    first = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    with counting(fuse) as counted:
+        again = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert again == first
+    del counted["getxattr"]  # ls asks each file for the attribute of SELinux, which no kernel remembers the lack of
+    assert not +counted, counted
+
+
+def test_a_listing_that_the_kernel_keeps_follows_what_changes(work: Path, fuse: Path) -> None:
+    names = {str(number) for number in range(300)}
+    for name in names:
+        (work / name).touch()
+    assert set(os.listdir(work)) == names
+    os.stat(work)  # its time has changed
+    with counting(fuse) as counted:
+        assert set(os.listdir(work)) == names
+    assert not +counted, counted
+    (work / "new").touch()
+    (work / "7").unlink()
+    (work / "8").rename(work / "eight")
+    assert set(os.listdir(work)) == names - {"7", "8"} | {"new", "eight"}
+
+
+def test_a_second_git_status_asks_only_what_has_to_be_seen(work: Path, fuse: Path, target: Target) -> None:
+    assert target.is_vaultfs
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(work)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    for number in range(60):
+        write(work / f"file{number}", f"text {number}")
+    old = time.time() - 1000
+    for path in work.glob("file*"):
+        os.utime(path, (old, old))  # else git looks into each file that may be younger than its index
+    subprocess.run([*git, "add", "-A"], check=True)
+    subprocess.run([*git, "commit", "-qm", "x"], check=True)
+    quiet(work)
+    status = [*git, "--no-optional-locks", "status", "--porcelain"]
+    assert not subprocess.run(status, check=True, capture_output=True).stdout
+    with counting(fuse) as counted:
+        assert not subprocess.run(status, check=True, capture_output=True).stdout
+    # An open of a file has to be seen (somebody else may hold it), and after its close the kernel asks for its blocks.
+    opened = counted["open"]
+    assert opened <= 20, "not each of the 60"
+    assert counted["release"] == opened
+    assert counted["getattr"] <= opened + 2
+    assert counted.keys() - {"open", "release", "getattr", "lookup"} == set(), counted
+    assert counted["lookup"] <= 4, "names that nobody has looked for yet"
+    assert not counted["passed_on"]
+
+
+def test_a_page_written_again_and_again_is_sent_once_for_each_fsync(work: Path, fuse: Path) -> None:
+    descriptor = os.open(work / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(descriptor, b"x")
+    os.fsync(descriptor)
+    with counting(fuse) as counted:
+        for _ in range(50):
+            os.write(descriptor, b"line\n")
+            os.fsync(descriptor)
+    os.close(descriptor)
+    assert counted["fsync"] == 50
+    assert counted["write"] == 50
+    assert counted["setattr"] <= 50
+    assert counted.keys() <= {"fsync", "write", "setattr"}
