@@ -97,7 +97,7 @@ class Names:
             self._xattrs.inherit(node, directory)
         state.stamp(node, now)
         state.count(node, 1)
-        state.put_name(parent, cookie, name, ino)
+        state.put_name(parent, cookie, name, ino, was=0)
         if is_dir:
             directory.nlink += 1
         self._changed(directory, now)
@@ -144,7 +144,7 @@ class Names:
             node.id = file_id(self._state, node)
             self._state.put_arrived(node.id, ino)
         self._state.put_inode(node)
-        self._state.put_name(parent, cookie, name, ino)
+        self._state.put_name(parent, cookie, name, ino, was=0)
         self._changed(directory, now)
         self._state.end()
         return node
@@ -156,7 +156,7 @@ class Names:
             raise error(errno.EISDIR)
         directory = self._state.inode(parent)
         now = self._state.begin(grows=False)
-        self._state.drop_name(parent, entry.cookie)
+        self._state.drop_name(parent, entry.cookie, entry)
         self._drop_link(node, now)
         self._changed(directory, now)
         self._state.end()
@@ -167,7 +167,7 @@ class Names:
         self._check_empty(node)
         directory = self._state.inode(parent)
         now = self._state.begin(grows=False)
-        self._state.drop_name(parent, entry.cookie)
+        self._state.drop_name(parent, entry.cookie, entry)
         self._drop_link(node, now)
         directory.nlink -= 1
         self._changed(directory, now)
@@ -225,19 +225,19 @@ class Names:
             if other.is_dir:
                 self._check_not_below(other.ino, parent)
             now = state.begin()
-            state.put_name(parent, source.cookie, name, other.ino)
+            state.put_name(parent, source.cookie, name, other.ino, was=node.ino)
             self._moved(other, new_directory, directory, now)
         else:
             if other is not None:
                 self._check_replaceable(node, other)
             # Making room must be possible on a full disk too.
             now = state.begin(grows=False)
-            state.drop_name(parent, source.cookie)
+            state.drop_name(parent, source.cookie, source)
             if other is not None:
                 self._drop_link(other, now)
                 if other.is_dir:
                     new_directory.nlink -= 1
-        state.put_name(new_parent, cookie, new_name, node.ino)
+        state.put_name(new_parent, cookie, new_name, node.ino, was=0 if target is None else target.ino)
         self._moved(node, directory, new_directory, now)
         self._changed(directory, now)
         if new_directory is not directory:

@@ -257,29 +257,40 @@ class State(Rows):
 
     # -- names
 
-    def put_name(self, parent: int, cookie: int, name: bytes, ino: int, placed: int | None = None) -> None:
-        """The entry now names `ino`; `placed` as in the schema, None: here and now."""
+    def put_name(
+        self, parent: int, cookie: int, name: bytes, ino: int, placed: int | None = None, *, was: int | None = None
+    ) -> None:
+        """The entry now names `ino`; `placed` as in the schema, None: here and now.
+
+        `was`: the inode that it named (0: none), None: the caller has not looked.
+        """
         if placed is None:
             placed = self.device << 48 | self.counter
         if self.changes.enabled:
-            self.name_changes(parent, cookie, name)
+            self.name_changes(parent, cookie, name, was)
         self.set_name(parent, cookie, name, ino, placed)
         self.note(Op.NAME, parent, cookie, name, ino, placed)
 
-    def drop_name(self, parent: int, cookie: int) -> None:
-        """The entry is gone."""
+    def drop_name(self, parent: int, cookie: int, was: Name | None = None) -> None:
+        """The entry is gone; `was`: how it stood there, None: the caller has not looked."""
         if self.changes.enabled:
-            self.name_changes(parent, cookie)
+            if was is None:
+                self.name_changes(parent, cookie)
+            else:
+                self.name_changes(parent, cookie, was.name, was.ino)
         self.run("DELETE FROM dirent WHERE parent=? AND cookie=?", parent, cookie)
         self.note(Op.NAME, parent, cookie, b"", 0, 0)
 
-    def name_changes(self, parent: int, cookie: int, name: bytes | None = None) -> None:
-        """Records that the entry is about to be changed; `name` where the caller knows it."""
+    def name_changes(self, parent: int, cookie: int, name: bytes | None = None, old: int | None = None) -> None:
+        """Records that the entry is about to be changed; `name`, and the inode that it names, where they are known."""
         changes = self.changes
         if name is not None and name != RULES and (not self.recording or (parent, name) in changes.names):
             return
-        row = self.one("SELECT name, ino FROM dirent WHERE parent=? AND cookie=?", parent, cookie)
-        name, old = row or (name, 0)
+        if old is None:
+            name, old = self.one("SELECT name, ino FROM dirent WHERE parent=? AND cookie=?", parent, cookie) or (
+                name,
+                0,
+            )
         if name is None:
             return
         if name == RULES:

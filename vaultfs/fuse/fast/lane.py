@@ -158,7 +158,10 @@ class FastLane:
         except Exception as error:  # noqa: BLE001 - one bad request must not end the mount
             reply = self._failed(error, opcode, bytes(record[:size]))
         if reply is not None:
-            self._reply(opcode, reply)
+            try:
+                os.write(self._device.number, reply)
+            except OSError as error:
+                self._not_taken(error, opcode, reply)
         if opcode == Op.FSYNC or opcode == Op.FSYNCDIR:  # noqa: PLR1714 - on every request's way
             self._confirm()
 
@@ -257,9 +260,12 @@ class FastLane:
         try:
             os.write(self._device.number, reply)
         except OSError as error:
-            if error.errno not in {errno.ENOENT, errno.ENODEV, errno.EBADF}:
-                _log.error("the kernel did not take an answer: %s", os.strerror(error.errno or 0))
-            self._answers.unsay(opcode, reply)
+            self._not_taken(error, opcode, reply)
+
+    def _not_taken(self, error: OSError, opcode: int, reply: bytes) -> None:
+        if error.errno not in {errno.ENOENT, errno.ENODEV, errno.EBADF}:
+            _log.error("the kernel did not take an answer: %s", os.strerror(error.errno or 0))
+        self._answers.unsay(opcode, reply)
 
     def _pass_on(self, unique: int, record: bytes) -> None:
         self.relayed += 1
