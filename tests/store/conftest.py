@@ -9,18 +9,11 @@ import pytest
 
 from tests.store.cut_vault import Vault
 from tests.store.stores import StoreMaker
-from tests.support.quick_stores import quick_stores
 from vaultfs.format.pack import BLOCK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture(autouse=True)
-def quick() -> Iterator[None]:
-    with quick_stores():
-        yield
 
 
 @pytest.fixture
