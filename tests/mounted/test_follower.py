@@ -68,6 +68,18 @@ class TestFollower:
             assert os.listdir(root / "d") == []
             assert not (root / "d" / "f").exists()
 
+    def test_a_list_of_names_that_the_kernel_keeps_gets_those_that_nobody_looked_for(self) -> None:
+        with served(WHICH, "-oro") as vault:
+            root = vault.mountpoint
+            assert present(vault, directory("d"))
+            assert present(vault, file("d/a", "1"))
+            for _ in range(2):
+                assert os.listdir(root / "d") == ["a"]
+            assert present(vault, file("d/b", "1"))
+            assert sorted(os.listdir(root / "d")) == ["a", "b"]
+            assert present(vault, gone("d/a"))
+            assert os.listdir(root / "d") == ["b"]
+
     def test_a_database_is_not_changed_under_who_reads_it(self) -> None:
         with served(WHICH, "-oro") as vault:
             path = vault.mountpoint / "db"
