@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -155,7 +155,7 @@ async def _run(
 ) -> None:
     """Serve until the kernel says the mount is gone, or `stop` and then it is gone."""
     try:
-        with _wake_ups():
+        with nullcontext() if lane is not None else _wake_ups():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_answer, nursery, lane)
                 nursery.start_soon(operations.housekeeping.run)
