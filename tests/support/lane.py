@@ -82,7 +82,7 @@ async def kernel() -> AsyncIterator[Kernel]:
     meaning = Operations(tree, lambda: b"{}")
     device = Device(theirs.detach())
     meaning.notes = ByDevice(device)
-    lane = FastLane(meaning, device, relay)
+    lane = FastLane(meaning, device, relay, 1 << 20)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lane.run)

@@ -46,6 +46,7 @@ class Agreement:
     minor: int
     flags: int
     offered: int
+    max_write: int
     descriptor: int
     relay: socket.socket | None = None
 
@@ -114,7 +115,7 @@ async def negotiate(
         reply, flags = protocol.amend_reply(await _answer(ours, record), request, wishes)
         os.write(device, reply)
         if keep:
-            return Agreement(request.minor, flags, request.flags, device, ours)
+            return Agreement(request.minor, flags, request.flags, protocol.max_write(reply), device, ours)
         # Replaces the socket's last reference, so trio's epoll forgets it by itself.
         os.dup2(device, number, inheritable=False)
     except (HandshakeError, protocol.ProtocolError, OSError) as error:
@@ -124,4 +125,4 @@ async def negotiate(
         raise HandshakeError(str(error)) from error
     ours.close()
     os.close(device)
-    return Agreement(request.minor, flags, request.flags, number)
+    return Agreement(request.minor, flags, request.flags, protocol.max_write(reply), number)

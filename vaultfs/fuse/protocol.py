@@ -89,6 +89,11 @@ class Wishes:
     congestion_threshold: int = 384
 
 
+def max_write(reply: bytes) -> int:
+    """The most bytes that the kernel may send in one WRITE, by an INIT reply that `amend_reply` has looked at."""
+    return int(_INIT_OUT.unpack_from(reply, _OUT_HEADER.size)[6])
+
+
 def amend_reply(reply: bytes, request: InitRequest, wishes: Wishes) -> tuple[bytes, int]:
     """The server's INIT reply with the wishes in it, and the flags that now stand there; raises ProtocolError."""
     if len(reply) != REPLY_BYTES:

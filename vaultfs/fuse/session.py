@@ -133,7 +133,7 @@ async def _attach(operations: Operations, place: str, options: MountOptions, rep
             else:
                 kept = Device(agreement.descriptor)
                 operations.notes = ByDevice(kept)
-                report.lane = FastLane(operations, kept, agreement.relay)
+                report.lane = FastLane(operations, kept, agreement.relay, agreement.max_write)
             return
     else:
         report.detail = "switched off"

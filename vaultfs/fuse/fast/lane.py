@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# What the kernel insists on, and the largest WRITE it may send with what goes before it.
-BUFFER_BYTES = (1 << 20) + (1 << 16)
+# The kernel hands nothing to a reader that has no room for the largest WRITE and what goes before it, nor to one
+# that has less than 8 KiB. Names and values of attributes, 64 KiB at most, need room, too.
+HEAD_BYTES = 1 << 17
 RELAY_BYTES = 1 << 18
 # A program that works on files sends its next request some 20 µs after the last answer; putting the processor to sleep
 # and waking it costs more than that. Nothing is looked for while nobody asks.
@@ -58,14 +59,14 @@ class Device:
 class FastLane:
     """One mount's. `run` serves until the kernel lets go, or `stop` is called."""
 
-    def __init__(self, meaning: Meaning, device: Device, relay: socket.socket) -> None:
+    def __init__(self, meaning: Meaning, device: Device, relay: socket.socket, max_write: int) -> None:
         self.counts = [0] * Op.MOST  #: requests by opcode
         self.relayed = 0  #: of those, how many went to pyfuse3
         self._device = device
         self._relay = relay
         self._meaning = meaning
         self._answers = Answers(meaning)
-        self._buffer = bytearray(BUFFER_BYTES)
+        self._buffer = bytearray(max_write + HEAD_BYTES)
         self._waiting: dict[int, tuple[int, trio.CancelScope]] = {}  # by unique: the thread that waits for it
         self._with_pyfuse3: set[int] = set()
         self._unsent: list[bytes] = []
