@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from vaultfs import clock
 from vaultfs.format.head import Head, OpenPath, seal_head, vector_of
 from vaultfs.format.node import Directory, Dot
 from vaultfs.format.node_codec import node_key
@@ -70,7 +70,7 @@ class Commits:
         """
         async with self.busy:
             # What is written without fsync after this may not be in it: the time must not promise more.
-            moment = time.time_ns()
+            moment = clock.now()
             await self._ports.mount.handover()
             return await self.commit_now(everything=everything, moment=moment)
 
@@ -248,7 +248,7 @@ class Commits:
             number = self.next_number()
             vector = dict(sorted({**base.vector, self._ports.identity.id: number}.items()))
             self.step.merged(number)
-            self.take(State(base.root, vector), number, time.time_ns(), packs)
+            self.take(State(base.root, vector), number, clock.now(), packs)
             await self.checkpoint()
 
     def next_number(self) -> int:
@@ -266,4 +266,4 @@ class Commits:
         number = self.next_number()
         self.step.merged(number)
         vector = dict(sorted({**state.vector, self._ports.identity.id: number}.items()))
-        self.take(State(state.root, vector), number, time.time_ns(), packs)
+        self.take(State(state.root, vector), number, clock.now(), packs)

@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
-from trio.from_thread import run_sync as ask
 
 from vaultfs.sync.merge import State, merge
 from vaultfs.sync.plan import plan
@@ -131,7 +130,7 @@ class Follower:
 
     def _find(self, parent: int, name: bytes) -> Here | None:
         """The working tree's answer, asked from a worker thread."""
-        return ask(self._checkout.find, parent, name)
+        return trio.from_thread.run_sync(self._checkout.find, parent, name)
 
     def _apply(self, made: Plan) -> bool:
         """What needs no inode to be replaced: directories that nobody looked into, and attributes."""

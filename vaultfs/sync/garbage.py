@@ -11,7 +11,6 @@ only then the removal. So a crash anywhere leaves garbage, and nothing that is n
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import trio
 
+from vaultfs import clock
 from vaultfs.errors import GarbageStoppedError, RemoteObjectMissingError, UsageError
 from vaultfs.format.head import HeadRefusedError, head_name, open_head, parse_name
 from vaultfs.format.index import name_of
@@ -121,7 +121,7 @@ class Garbage:
         """
         if self._ports.follow_only and not dry_run:
             raise UsageError(detail="This machine has the vault mounted read-only; run gc on another, or unmount it")
-        moment = time.time_ns() if now is None else now
+        moment = clock.now() if now is None else now
         survey = await self._survey()
         listed = survey.listed
         thin = self._mostly_dead(survey, listed)

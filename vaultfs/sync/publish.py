@@ -7,12 +7,12 @@ refers to, and never the reverse. Only the newest of several heads that wait is 
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING
 
 import msgspec
 import trio
 
+from vaultfs import clock
 from vaultfs.format.head import PackPlace, head_name, open_head
 from vaultfs.format.pack import TRAILER_BYTES, parse_trailer
 from vaultfs.sync.catalog import pack_name
@@ -104,7 +104,7 @@ class Publisher:
         for commit in waiting:
             self._tree.ledger.published(commit.number)
         late = self._late([commit.number for commit in waiting])
-        self._remember([*self._published(), Kept(newest.number, time.time_ns(), late)])
+        self._remember([*self._published(), Kept(newest.number, clock.now(), late)])
 
     async def thin(self, days: int) -> None:
         """Remove those of our old heads that nobody will miss; few at a time. `days`: how long to keep any.
@@ -112,7 +112,7 @@ class Publisher:
         Raises RemoteError.
         """
         published = self._published()
-        gone = surplus(published, time.time_ns(), days)
+        gone = surplus(published, clock.now(), days)
         if len(gone) < _THINNED:
             return
         for number in gone[:_THINNED]:

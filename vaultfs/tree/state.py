@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from typing import TYPE_CHECKING, Any
 
+from vaultfs import clock
 from vaultfs.crypto.sealing import OVERHEAD
 from vaultfs.tree import inode as inodes
 from vaultfs.tree.changes import Changes
@@ -34,9 +34,6 @@ _LET_GO = 1 << 18  # blocks that are remembered; without it they are only sealed
 _SPARE = 16 << 10  # room for the changes of any one call
 LOW_SPACE = 48 << 20
 _SPACE_CHECK_NS = 250_000_000
-# CLOCK_REALTIME_COARSE, which Python has no name for: the kernel stamps files by it, and a finer clock here would
-# let a file be created after it was written.
-_COARSE_CLOCK = 5
 RULES = b".vaultignore"  # see vaultfs.tree.scope
 
 
@@ -123,7 +120,7 @@ class State(Rows):
             raise error(errno.EROFS)
         if self.failed:
             raise error(self.failed)
-        now = time.clock_gettime_ns(_COARSE_CLOCK)
+        now = clock.tick()
         if grows and now - self._space_checked > _SPACE_CHECK_NS:
             if self.disk_full():
                 raise error(errno.ENOSPC)
