@@ -217,6 +217,8 @@ class Names:
         if other is node and not flags:
             return
         directory, new_directory = state.inode(parent), state.inode(new_parent)
+        if not new_directory.is_dir:
+            raise error(errno.ENOTDIR)
         if not new_directory.nlink:
             raise error(errno.ENOENT)
         if node.is_dir:
