@@ -14,6 +14,7 @@ from vaultfs.format.node_codec import node_key
 from vaultfs.format.pack import PackCodec
 from vaultfs.sync.commit import Committing
 from vaultfs.sync.edits import empty_root
+from vaultfs.sync.meeting import Meeting
 from vaultfs.sync.merge import State
 from vaultfs.sync.nodes import NodeCache, ThreadNodes
 from vaultfs.sync.publish import pack_place
@@ -50,6 +51,7 @@ class Commits:
         self._cache = NodeCache()
         self._key = node_key(ports.keys)
         self.fetch: Callable[[NotHereError], Awaitable[None]] = fetcher.fetch  # the engine knows how to fetch more
+        self._meeting = Meeting(ports.tree, self.nodes)
         self.busy = trio.Lock()
         self.step = Step()
 
@@ -117,6 +119,7 @@ class Commits:
     async def _here(self, take: Callable[[], Cut]) -> Cut:
         """The cut, as soon as all that it needs is on this machine."""
         while True:
+            await self._meeting.note(self.fetch)
             try:
                 return take()
             except NotHereError as missing:
