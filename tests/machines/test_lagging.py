@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.machines.test_two import settle
+from tests.machines.test_two import DB, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,3 +100,52 @@ async def test_after_a_file_that_was_replaced_elsewhere_by_a_directory(computer:
     await b.write("d/x", b"b")
     assert files(await settle(b, a)) == {"d/x": b"b"}
     assert await a.kept() == [b"a"]
+
+
+@pytest.mark.parametrize("new", ["z", "d/z"])
+async def test_a_file_is_renamed_here_and_removed_there(computer: Callable[[str], Computer], new: str) -> None:
+    """The merge came between the rename and its commit, which could never be made."""
+    a, b = computer("a"), computer("b")
+    await a.begin()
+    await a.mkdir("d")
+    await a.write("y", b"file")
+    await a.sync()
+    await b.begin()
+    await settle(a, b)
+    await a.remove("y")
+    await a.sync()
+    await b.rename("y", new)
+    await b.follow()
+    assert files(await settle(b, a)) == {new: b"file"}
+
+
+async def test_a_log_is_renamed_here_and_its_database_comes(computer: Callable[[str], Computer]) -> None:
+    a, b = computer("a"), computer("b")
+    await a.begin()
+    await a.write("s.db-wal", b"log")
+    await a.sync()
+    await b.begin()
+    await settle(a, b)
+    await a.write("s.db", DB)
+    await a.sync()
+    await b.rename("s.db-wal", "log")
+    await b.follow()
+    assert files(await settle(b, a))["log"] == b"log"
+
+
+async def test_who_saves_by_renames_all_the_time_follows_all_the_same(computer: Callable[[str], Computer]) -> None:
+    """What was saved stays for the next commit: it need not be made first."""
+    a, b = computer("a"), computer("b")
+    await a.begin()
+    await a.write("f", b"0")
+    await a.sync()
+    await b.begin()
+    await settle(a, b)
+    await a.write("g", b"a")
+    await a.sync()
+    await b.write("f.tmp", b"1")
+    await b.rename("f.tmp", "f")
+    await b.follow()
+    assert await b.read("g") == b"a"
+    assert not b.tree.changes.empty
+    assert files(await settle(b, a)) == {"f": b"1", "g": b"a"}
