@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.machines.test_two import DB, settle
+from vaultfs.tree import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,3 +150,25 @@ async def test_who_saves_by_renames_all_the_time_follows_all_the_same(computer: 
     assert await b.read("g") == b"a"
     assert not b.tree.changes.empty
     assert files(await settle(b, a)) == {"f": b"1", "g": b"a"}
+
+
+async def test_what_came_stays_after_a_crash_with_all_that_belongs_to_it(computer: Callable[[str], Computer]) -> None:
+    """The database itself was the same, and lagged again: its removal then counted as that of the older one."""
+    a, b = computer("a"), computer("b")
+    await a.begin()
+    await a.write("s.db", DB)
+    await a.write("s.db-wal", b"log")
+    await a.write("x", b"same")
+    await a.sync()
+    await b.begin()
+    await settle(a, b)
+    b.tree.ledger.set_lag(ROOT, b"x", None)
+    await a.remove("s.db-wal")
+    await a.sync()
+    await b.follow()
+    assert b.tree.ledger.lag() == []
+    b.crash()
+    assert b.tree.ledger.lag() == []
+    await b.begin()
+    await b.remove("s.db")
+    assert files(await settle(b, a)) == {"x": b"same"}

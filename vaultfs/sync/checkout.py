@@ -171,6 +171,7 @@ class Checkout:
         batches: list[Batch] = []
         rows: list[list[Name]] = []
         done: set[tuple[int, bytes]] = set()
+        there: list[Name] = []
         left = 0
         for one in found:
             if one.name[:2] in done:
@@ -180,20 +181,15 @@ class Checkout:
             done.update(name[:2] for name in names)
             batch = self._batch(together)
             if batch is None:
-                self._caught_up(names)
+                there += names
             else:
                 batches.append(batch)
                 rows.append(names)
+        self._tree.arrivals.caught_up([name[:2] for name in there])
         for names, came in zip(rows, await self._ports.mount.present_all(batches), strict=True):
-            if came:
-                self._caught_up(names)
-            else:
+            if not came:
                 left += len(names)
         return len(done) - left
-
-    def _caught_up(self, names: list[Name]) -> None:
-        for name in names:
-            self._tree.ledger.drop_lag(name.parent, name.name)
 
     def _together(self, one: Found, found: list[Found]) -> list[Found]:
         """The names that come into place at once with this one: the files of a group, before and after."""
@@ -211,7 +207,9 @@ class Checkout:
             if one.grouped:
                 swaps += self._companions(one, [other.name for other in together])
                 break
-        return self._tree.arrivals.prepare(swaps)
+        swapped = {(swap.parent, swap.name) for swap in swaps}
+        along = [one.name[:2] for one in together if one.name[:2] not in swapped]
+        return self._tree.arrivals.prepare(swaps, along)
 
     def _swap(self, name: Name, now: Incoming | None) -> Swap | None:
         """What is to be done for one name; None: it is there already."""
