@@ -17,7 +17,6 @@ from vaultfs.sync.seen import seen_element
 from vaultfs.sync.units import family, split_name
 from vaultfs.sync.walking import Snapshot
 from vaultfs.tree.arrivals import Swap
-from vaultfs.tree.cut import file_id
 from vaultfs.tree.inode import ROOT, Flag
 from vaultfs.tree.whereabouts import exact_path
 
@@ -71,7 +70,7 @@ class Checkout:
         node = tree.inode(ino)
         version = Dot(tree.device(node.writer).id, node.counter)
         folded = bool(node.is_dir and node.flags & Flag.FOLDED)
-        return Here(ino, node.is_dir, folded, version, file_id(tree.state, node))
+        return Here(ino, node.is_dir, folded, version, tree.state.file_ids.of(node))
 
     async def run(self) -> int:
         """Bring in what can be of the base; returns how many names came into place.

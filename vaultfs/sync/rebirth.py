@@ -52,6 +52,7 @@ async def be_another(ports: Ports, commits: Commits, above: int) -> None:
         tree.ledger.set_fact(_FACT, seal_device(new, ports.keys))
         ports.identity = new
         tree.be(new.id, new.label)
+        tree.state.file_ids.begin(tree.state, tree.state.next_ino)  # a clone makes files with the same numbers
         if base is not None:
             number = commits.next_number()
             vector = {**state.vector, new.id: number}

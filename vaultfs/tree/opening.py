@@ -128,6 +128,7 @@ def _open(store: Path, keys: VaultKeys, device: Device, *, read_only: bool) -> T
 def _start(state: State, key: bytes, device: Device, slots: list[Slot], *, read_only: bool) -> Tree:
     state.database_key = key
     state.load_totals()
+    state.file_ids.load(state)
     after, oldest, running = state.meta("lsn"), state.meta("oldest"), state.meta("running")
     report = StartupReport()
     tree = Tree(state, report)
@@ -148,6 +149,7 @@ def _start(state: State, key: bytes, device: Device, slots: list[Slot], *, read_
         tree.keeper.collect_soon()
         _settle(state, segments, replay.touched)
     drop_orphans(state)
+    state.file_ids.begin(state, state.next_ino)
     journal.begin_segment()
     tree.keeper.sync_inline()
     journal.release(tree.keeper.commit())

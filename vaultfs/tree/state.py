@@ -15,6 +15,7 @@ from vaultfs import clock
 from vaultfs.crypto.sealing import OVERHEAD
 from vaultfs.tree import inode as inodes
 from vaultfs.tree.changes import Changes
+from vaultfs.tree.file_ids import FileIds
 from vaultfs.tree.journal import Journal, PageRun, Segment
 from vaultfs.tree.rows import PROBES, Device, Name, Rows, hash_of
 from vaultfs.tree.statements import error
@@ -89,6 +90,7 @@ class State(Rows):
         self._changes: list[Change] = []
         self._space_checked = 0
         self.database_key = b""
+        self.file_ids = FileIds()
         self.copy: TemporaryDirectory[str] | None = None  # where the database is, if the store cannot be written
 
     def load_totals(self) -> None:
