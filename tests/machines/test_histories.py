@@ -19,10 +19,11 @@ from tests.machines.computer import Computer
 from tests.machines.person import GRACE, HOUR, Person, difference
 from tests.support.quick_stores import quick_stores
 from tests.support.virtual_time import run_virtually
+from vaultfs.errors import RollbackError
 from vaultfs.sync import publish, thinning
 from vaultfs.sync.garbage import Garbage
 
-HISTORIES = 2000
+HISTORIES = 1000  # and as many more in test_histories_thinned.py: whole files go to one worker
 AT_ONCE = 50  # histories in one test
 
 
@@ -33,14 +34,15 @@ async def one_history(base: Path, seed: int) -> int:
         await person.live()
         picture = await person.settle()
         await _whole(person, picture)
-        await _make_room(person)
-        assert difference(picture, await person.settle()) == {}
-        await _whole(person, picture)
-        new = Computer(base, "new", person.backend)
-        person.computers.append(new)
-        await new.begin()
-        assert difference(picture, await new.listing()) == {}
-        await _whole(person, picture)
+        if seed % 8 < 2:
+            await _make_room(person)
+            assert difference(picture, await person.settle()) == {}
+            await _whole(person, picture)
+            new = Computer(base, "new", person.backend)
+            person.computers.append(new)
+            await new.begin()
+            assert difference(picture, await new.listing()) == {}
+            await _whole(person, picture)
         for computer in person.computers:
             computer.close()
             assert not computer.tree.health
@@ -60,7 +62,12 @@ async def _make_room(person: Person) -> None:
     """All that nobody needs goes from the remote."""
     collecting = person.rng.choice(person.computers)
     for _ in range(3):
-        person.removed += (await Garbage(collecting.engine).collect(GRACE)).removed
+        try:
+            found = await Garbage(collecting.engine).collect(GRACE)
+        except RollbackError:  # half a head, of a machine that went on as another one: a person has to say so
+            await person.accept(collecting)
+            found = await Garbage(collecting.engine).collect(GRACE)
+        person.removed += found.removed
         await trio.sleep(16 * 24 * HOUR)
         for computer in person.computers:
             await person.come_back(computer)
@@ -70,7 +77,7 @@ def live_through(seed: int) -> int:
     memory = Path("/dev/shm")  # what a disk makes of it is tested elsewhere
     base = Path(tempfile.mkdtemp(prefix="vaultfs-histories-", dir=memory if os.access(memory, os.W_OK) else None))
     with quick_stores(segment_bytes=1 << 20), pytest.MonkeyPatch.context() as patch:
-        if seed % 2:  # old heads go as soon as they may
+        if seed % 2:  # old heads go as soon as they may (test_histories_thinned.py)
             patch.setattr(publish, "_THINNED", 1)
             patch.setattr(thinning, "NEWEST", 1)
         try:
@@ -79,10 +86,15 @@ def live_through(seed: int) -> int:
             shutil.rmtree(base, ignore_errors=True)
 
 
+def some(block: int, seed: int | None, odd: int) -> None:
+    first = (seed or 0) // 2 * 2 + block * AT_ONCE * 2 + odd
+    removed = sum(live_through(number) for number in range(first, first + AT_ONCE * 2, 2))
+    assert removed, "room was made in none of them"
+
+
 @pytest.mark.parametrize("block", range(HISTORIES // AT_ONCE))
 def test_random_histories(block: int, pytestconfig: pytest.Config) -> None:
-    first = (pytestconfig.getoption("--seed") or 0) + block * AT_ONCE
-    assert sum(live_through(seed) for seed in range(first, first + AT_ONCE)), "room was made in none of them"
+    some(block, pytestconfig.getoption("--seed"), 0)
 
 
 if __name__ == "__main__":
