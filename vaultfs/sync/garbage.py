@@ -24,6 +24,7 @@ from vaultfs.format.head import HeadRefusedError, head_name, open_head, parse_na
 from vaultfs.format.index import name_of
 from vaultfs.format.pack import HEADER_BYTES, Kind
 from vaultfs.sync.catalog import pack_name
+from vaultfs.sync.garbage_here import let_go
 from vaultfs.sync.garbage_mark import Marked, mark
 from vaultfs.sync.garbage_memory import Memory
 from vaultfs.sync.garbage_packs import Repacking
@@ -135,6 +136,7 @@ class Garbage:
             due = due._replace(next=due.next + grace)
         if not dry_run:
             self._remember(memory)
+            await let_go(self._ports.tree, self._engine.commits, survey.marked.nodes)
             await self._engine.commits.checkpoint()
             if due.now:
                 due = due._replace(now=await self._remove(survey, due.now))
