@@ -227,7 +227,8 @@ class Checkout:
         parent, (main, *companions) = one.name.parent, family(one.name.name)
         listed = {name.name for name in names} | one.shows.keys()
         for name in (*companions, main + _SHARED_MEMORY):
-            if name not in listed and self.find(parent, name) is not None:
+            here = None if name in listed else self.find(parent, name)
+            if here is not None and not here.directory:  # no program takes a directory for its log
                 yield Swap(parent, name)
 
 
