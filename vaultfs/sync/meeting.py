@@ -16,6 +16,7 @@ from vaultfs.sync.seen import seen_element
 from vaultfs.sync.walking import Snapshot
 from vaultfs.tree.incoming import NotHereError
 from vaultfs.tree.inode import ROOT, Flag
+from vaultfs.tree.whereabouts import way_up
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -78,8 +79,7 @@ class Meeting:
         state, record, parts = self._tree.state, self._tree.changes.current, []
         before = {old: slot for slot, old in record.names.items() if old in record.folders}
         while ino != ROOT:
-            rows = state.all("SELECT parent, name FROM dirent WHERE ino=? LIMIT 1", ino)
-            here = (rows[0][0], rows[0][1]) if rows else None
+            here = next(way_up(state, ino))
             if here is None or self._tree.ledger.lag_of(*here) is None:  # else it has met that of the base
                 here = before.get(ino, None if here in record.names else here)
             if here is None:
