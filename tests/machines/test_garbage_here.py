@@ -1,4 +1,4 @@
-"""What `gc` lets go on this machine itself: nodes that a merge made, and that came to be in no commit."""
+"""What of its own a machine lets go: nodes that came to be in no commit, and heads of which only half was stored."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.machines.test_garbage import collect
+from vaultfs.format.head import head_name
 from vaultfs.format.node_codec import node_id as id_of
 from vaultfs.format.node_codec import node_key
 from vaultfs.sync.garbage_here import let_go
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.machines.computer import Computer
+    from tests.remote.memory import MemoryBackend
 
 pytestmark = pytest.mark.trio
 NODES = [b"made by an attempt that came too late", b"so was this"]
@@ -64,3 +66,40 @@ async def test_what_is_needed_or_waits_or_may_be_the_next_bases_stays(computer: 
     assert await let_go(a.tree, commits, {base.root}) == 0
     a.tree.ledger.withdraw(99)
     assert await let_go(a.tree, commits, {base.root}) == 1
+
+
+async def test_half_a_head_of_ours_does_not_stop_gc_for_ever(
+    computer: Callable[[str], Computer], backend: MemoryBackend
+) -> None:
+    """Its upload was cut short, and a newer one was stored instead: nobody would have removed it, either."""
+    a = computer("a")
+    await a.begin()
+    await a.sync()
+    await a.write("x", b"1")
+    await a.commit()
+    (waiting,) = a.tree.ledger.outbox()
+    name = head_name(a.engine.ports.identity.id, waiting.number)
+    await a.remote.put(name, waiting.head[: len(waiting.head) // 2])
+    await a.write("x", b"2")
+    await a.commit()
+    await a.engine.publish()
+    assert (await collect(a)).heads
+    assert name not in (backend.objects or {})
+
+
+async def test_a_head_whose_answer_was_lost_is_one_of_ours(
+    computer: Callable[[str], Computer], backend: MemoryBackend
+) -> None:
+    a = computer("a")
+    await a.begin()
+    await a.sync()
+    await a.write("x", b"1")
+    await a.commit()
+    (waiting,) = a.tree.ledger.outbox()
+    name = head_name(a.engine.ports.identity.id, waiting.number)
+    await a.remote.put(name, waiting.head)
+    await a.write("x", b"2")
+    await a.commit()
+    await a.engine.publish()
+    assert name in (backend.objects or {})
+    assert waiting.number in [head.number for head in a.engine.publisher._published()]
