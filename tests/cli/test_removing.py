@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from typing import TYPE_CHECKING, Any
@@ -50,11 +51,19 @@ def header(desk: Desk, number: int) -> Any:
 def test_a_removed_machine_and_those_who_remain(desk: Desk, others: list[Desk]) -> None:
     laptop, lost = others
     laptop.sync()
+    lost.ok("lease", "take", str(lost.mountpoint / "of-lost"))
     lost.ok("umount", str(lost.mountpoint))
+    desk.sync()
+    cards = desk.mountpoint / ".vaultfs-devices"
+    lost_id = next(one["id"] for one in desk.json("devices", "list") if one["label"] == "lost")
+    wait_until(lambda: any(lost_id in name for name in os.listdir(cards)))
     before = {path for path in (desk.remote / "packs").rglob("*") if path.is_file()}
 
     said = desk.json("devices", "remove", "lost", "--yes")
     assert said["removed"]["label"] == "lost"
+    assert said["removed"]["id"] == lost_id
+    wait_until(lambda: not any(lost_id in name for name in os.listdir(cards)))
+    assert desk.json("lease", "show") == []
     assert said["epoch"] == 2
     assert len(said["given_new_keys"]) == 2
     assert len(said["keys_dropped"]) == 1, "the recovery words"

@@ -81,6 +81,7 @@ class Computer:
     def _open(self) -> None:
         self.tree = open_store(self.store, self.keys, self._device)
         self.handles.clear()
+        self._working = trio.Lock()
         self.remote = Remote(self.backend, QUICK)
         ports = Ports(
             tree=self.tree, remote=self.remote, keys=self.keys, identity=self.identity, mount=Direct(self.tree),
@@ -89,14 +90,22 @@ class Computer:
         self.engine = Engine(ports)
 
     async def _do(self, decide: Callable[[], Work | None]) -> bool:
-        work = decide()
-        found = work is not None
-        while work is not None:
-            self._step()
-            await trio.to_thread.run_sync(work.run)
-            self._step()
-            work = work.apply()
+        """As `vaultfs.fuse.housekeeping` does it: one piece of work after the other, each to its end."""
+        with trio.CancelScope(shield=True):
+            async with self._working:
+                work = decide()
+                found = work is not None
+                while work is not None:
+                    self._step()
+                    await trio.to_thread.run_sync(work.run)
+                    self._step()
+                    work = work.apply()
         return found
+
+    async def housekeep(self) -> None:
+        """What a mount does now and then: seals what rests, writes packs anew, makes durable."""
+        while await self._do(self.tree.tick):
+            pass
 
     def _step(self) -> None:
         """One more piece of work on the disk; the machine may die here."""

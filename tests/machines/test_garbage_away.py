@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +12,7 @@ from tests.machines.computer import Computer
 from tests.machines.test_garbage import GRACE, NOW, commits_whole, noise, whole
 from tests.machines.test_two import settle
 from tests.remote.memory import MemoryBackend
+from vaultfs import clock as vaultfs_clock
 from vaultfs.sync import catalog, garbage_memory, publish, thinning
 from vaultfs.sync.garbage import DAY, Garbage
 
@@ -29,7 +29,8 @@ class Time:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.now = NOW
-        patch.setattr(publish, "time", SimpleNamespace(time_ns=self))
+        patch.setattr(vaultfs_clock, "now", self)
+        patch.setattr(vaultfs_clock, "since_boot", self)
         patch.setattr(publish, "_THINNED", 1)
         patch.setattr(thinning, "NEWEST", 1)
         patch.setattr(thinning, "LATE_DAYS", LATE_DAYS)
@@ -41,7 +42,6 @@ class Time:
 
     async def sync(self, one: Computer) -> None:
         """Look, publish, and see to it that nothing stays of old heads but what has to."""
-        one.engine.commits.step.clock = self
         await one.sync()
         await one.engine.publish()
         count = -1
@@ -50,7 +50,7 @@ class Time:
 
     async def collect(self, one: Computer) -> int:
         """How many objects went."""
-        return (await Garbage(one.engine).collect(GRACE, now=self.now)).removed
+        return (await Garbage(one.engine).collect(GRACE)).removed
 
 
 async def edit(rng: random.Random, one: Computer) -> None:

@@ -94,6 +94,19 @@ def test_blocks_in_an_interrupted_pack_are_sealed_again(stores: StoreMaker, vaul
     assert all(vault.tree.ledger.pack_of(pack).state == 1 for pack in cut.packs)
 
 
+def test_a_small_file_needs_nothing_of_an_interrupted_pack(stores: StoreMaker, vault: Vault) -> None:
+    """It rested and was sealed before the commit; its bytes are in the commit itself, whatever became of the pack."""
+    vault.tree.flush()
+    vault.write(b"small", b"few")
+    work_off(vault.tree.keeper.seal(everything=True))
+    vault.tree = stores.crash(vault.tree)
+    cut = vault.tree.cut()
+    expected = working_tree(vault.tree)
+    committed = vault.commits.finish(vault.tree, cut)
+    assert vault.commits.tree_of(committed) == expected
+    assert cut.packs == []
+
+
 def test_what_is_damaged_here_does_not_hold_up_the_rest(vault: Vault) -> None:
     bad = vault.write(b"bad", b"b" * 1000)
     vault.write(b"good", b"g" * 1000)

@@ -80,6 +80,8 @@ def test_rename_flags(stores: StoreMaker) -> None:
         tree.names.rename(ROOT, b"a", ROOT, b"none", RENAME_EXCHANGE)
     with refused(errno.EINVAL):
         tree.names.rename(ROOT, b"a", ROOT, b"b", 4)
+    with refused(errno.ENOTDIR):
+        tree.names.rename(ROOT, b"a", b.ino, b"c")
     tree.names.rename(ROOT, b"a", ROOT, b"sub", RENAME_EXCHANGE)
     tree = stores.crash(tree)
     assert names_of(tree) == {b"a": sub.ino, b"b": b.ino, b"sub": a.ino}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from vaultfs import clock as vaultfs_clock
 from vaultfs.sync.step import WITHIN, Step
 
 
@@ -12,9 +15,15 @@ class Clock:
         return self.now
 
 
-def test_what_is_made_in_step_is_not_late() -> None:
-    clock = Clock()
-    step = Step(clock)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    one = Clock()
+    monkeypatch.setattr(vaultfs_clock, "since_boot", one)
+    return one
+
+
+def test_what_is_made_in_step_is_not_late(clock: Clock) -> None:
+    step = Step()
     step.looked(0, clean=True)
     clock.now = WITHIN - 1
     step.made(1, step.cut())
@@ -23,8 +32,9 @@ def test_what_is_made_in_step_is_not_late() -> None:
     assert step.late([1]), "it is forgotten: nothing is known of it"
 
 
+@pytest.mark.usefixtures("clock")
 def test_what_was_made_before_the_first_look_is_late() -> None:
-    step = Step(Clock())
+    step = Step()
     step.made(1, step.cut())
     step.looked(0, clean=False)
     step.made(2, step.cut())
@@ -34,9 +44,8 @@ def test_what_was_made_before_the_first_look_is_late() -> None:
     assert step.late([1, 3]), "one of them is enough"
 
 
-def test_a_look_does_not_put_right_what_was_changed_before_it() -> None:
-    clock = Clock()
-    step = Step(clock)
+def test_a_look_does_not_put_right_what_was_changed_before_it(clock: Clock) -> None:
+    step = Step()
     step.looked(0, clean=True)
     clock.now = 2 * WITHIN  # asleep
     step.looked(clock.now, clean=False)
@@ -48,9 +57,8 @@ def test_a_look_does_not_put_right_what_was_changed_before_it() -> None:
     assert not step.late([2])
 
 
-def test_what_waited_for_long_is_late() -> None:
-    clock = Clock()
-    step = Step(clock)
+def test_what_waited_for_long_is_late(clock: Clock) -> None:
+    step = Step()
     step.looked(0, clean=True)
     step.made(1, step.cut())
     step.merged(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -84,13 +85,24 @@ def show_list(found: list[AgentFact]) -> None:
     from rich.table import Table  # noqa: PLC0415 - only for people
     from rich.text import Text  # noqa: PLC0415
 
+    now = time.time()
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("AGENT", "DIRECTORY", "STATE", "LAST WRITER"):
         table.add_column(heading, overflow="fold")
     for fact in found:
-        writer = f"{fact.writer.device}, {fact.writer.ts}" if fact.writer else ""
+        writer = f"{fact.writer.device}, {_when(fact.writer.ts, now)}" if fact.writer else ""
         table.add_row(fact.agent, Text(home_relative(fact.directory)), _state(fact), Text(printable(writer)))
     console().print(table)
+
+
+def _when(ts: str, now: float) -> str:
+    """As a person says it; as it is, where a later vaultfs writes times in another way."""
+    from vaultfs.cli.status_sync import since  # noqa: PLC0415 - it needs rich
+
+    try:
+        return since(ts, now)
+    except ValueError:
+        return ts
 
 
 def _state(fact: AgentFact) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from vaultfs.daemon.cards import DIRECTORY
-from vaultfs.tree.inode import ROOT
+from vaultfs.tree.whereabouts import way_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,16 +53,10 @@ def _path(tree: Tree, ino: int, name: bytes) -> str | None:
     """The path that is to be written; None if it has none, or writing there is nobody's matter."""
     state, outside = tree.state, tree.changes.outside
     parts: list[bytes] = []
-    if name:
-        parts.append(name)
-        if (ino, name) in outside:
+    for slot in chain([(ino, name)] if name else (), way_up(state, ino)):
+        if slot is None or slot in outside:
             return None
-    while ino != ROOT:
-        row = state.all("SELECT parent, name FROM dirent WHERE ino=? LIMIT 1", ino)
-        if not row or tuple(row[0]) in outside:
-            return None
-        ino, above = row[0]
-        parts.append(above)
+        parts.append(slot[1])
     if not parts or parts[-1] == _CARDS or parts[0].endswith(_READERS):
         return None
     return os.fsdecode(b"/".join(reversed(parts)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from vaultfs.daemon.barring import find_bar
-from vaultfs.daemon.card import CARD_MAX, Card, decode_card, device_of
+from vaultfs.daemon.card import CARD_MAX, Card, card_name, decode_card, device_of
 from vaultfs.daemon.cards import DIRECTORY
 from vaultfs.daemon.desktop import Desktop
 from vaultfs.daemon.presence import DrivenFact, DriverFact, LeaseFact, lease_fact
@@ -156,6 +157,7 @@ class Neighbors:
         if lsn != self._lsn:
             await self._read_cards()
             self._lsn = lsn
+        await self._forget_removed()
         if self._job.respect_leases:
             operations.barred = find_bar(self._tree, self.cards, self._me, datetime.now(UTC))
         engine = self._following.engine
@@ -182,6 +184,20 @@ class Neighbors:
             if card is not None:
                 cards[device] = card
         self.cards, self._seen = cards, files
+
+    async def _forget_removed(self) -> None:
+        """A device that was removed from the vault says nothing any more: whoever sees its card takes it away."""
+        engine = self._following.engine
+        members = None if engine is None else engine.heads.members
+        if members is None or not members.removed or not isinstance(self._seen, list):
+            return
+        gone = {device for device, *_ in self._seen if device in members.removed and device != self._me}
+        for device in gone:
+            self.cards.pop(device, None)
+            if not self._job.options.read_only:
+                # By the mount, as anybody would: the kernel has to know.
+                card = os.path.join(self._job.mountpoint, DIRECTORY, card_name(device))  # noqa: PTH118 - as it was given
+                await trio.to_thread.run_sync(_remove, card, abandon_on_cancel=True)
 
     def _files(self, directory: int) -> list[tuple[bytes, int, int, int]]:
         """(device, inode, size, time of the last change) of each card."""
@@ -251,3 +267,8 @@ class Neighbors:
         for name, path in agents.items():
             if busy[path] and any(one.startswith(path + "/") for one in paths):
                 await self._desktop.tell(name, path, busy[path])
+
+
+def _remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108 - as above

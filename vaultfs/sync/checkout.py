@@ -17,7 +17,6 @@ from vaultfs.sync.seen import seen_element
 from vaultfs.sync.units import family, split_name
 from vaultfs.sync.walking import Snapshot
 from vaultfs.tree.arrivals import Swap
-from vaultfs.tree.cut import file_id
 from vaultfs.tree.inode import ROOT, Flag
 from vaultfs.tree.whereabouts import exact_path
 
@@ -71,7 +70,7 @@ class Checkout:
         node = tree.inode(ino)
         version = Dot(tree.device(node.writer).id, node.counter)
         folded = bool(node.is_dir and node.flags & Flag.FOLDED)
-        return Here(ino, node.is_dir, folded, version, file_id(tree.state, node))
+        return Here(ino, node.is_dir, folded, version, tree.state.file_ids.of(node))
 
     async def run(self) -> int:
         """Bring in what can be of the base; returns how many names came into place.
@@ -171,6 +170,7 @@ class Checkout:
         batches: list[Batch] = []
         rows: list[list[Name]] = []
         done: set[tuple[int, bytes]] = set()
+        there: list[Name] = []
         left = 0
         for one in found:
             if one.name[:2] in done:
@@ -180,20 +180,15 @@ class Checkout:
             done.update(name[:2] for name in names)
             batch = self._batch(together)
             if batch is None:
-                self._caught_up(names)
+                there += names
             else:
                 batches.append(batch)
                 rows.append(names)
+        self._tree.arrivals.caught_up([name[:2] for name in there])
         for names, came in zip(rows, await self._ports.mount.present_all(batches), strict=True):
-            if came:
-                self._caught_up(names)
-            else:
+            if not came:
                 left += len(names)
         return len(done) - left
-
-    def _caught_up(self, names: list[Name]) -> None:
-        for name in names:
-            self._tree.ledger.drop_lag(name.parent, name.name)
 
     def _together(self, one: Found, found: list[Found]) -> list[Found]:
         """The names that come into place at once with this one: the files of a group, before and after."""
@@ -211,7 +206,9 @@ class Checkout:
             if one.grouped:
                 swaps += self._companions(one, [other.name for other in together])
                 break
-        return self._tree.arrivals.prepare(swaps)
+        swapped = {(swap.parent, swap.name) for swap in swaps}
+        along = [one.name[:2] for one in together if one.name[:2] not in swapped]
+        return self._tree.arrivals.prepare(swaps, along)
 
     def _swap(self, name: Name, now: Incoming | None) -> Swap | None:
         """What is to be done for one name; None: it is there already."""
@@ -230,7 +227,8 @@ class Checkout:
         parent, (main, *companions) = one.name.parent, family(one.name.name)
         listed = {name.name for name in names} | one.shows.keys()
         for name in (*companions, main + _SHARED_MEMORY):
-            if name not in listed and self.find(parent, name) is not None:
+            here = None if name in listed else self.find(parent, name)
+            if here is not None and not here.directory:  # no program takes a directory for its log
                 yield Swap(parent, name)
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from vaultfs import clock
 from vaultfs.format.head import Head, OpenPath, seal_head, vector_of
 from vaultfs.format.node import Directory, Dot
 from vaultfs.format.node_codec import node_key
 from vaultfs.format.pack import PackCodec
 from vaultfs.sync.commit import Committing
 from vaultfs.sync.edits import empty_root
+from vaultfs.sync.meeting import Meeting
 from vaultfs.sync.merge import State
 from vaultfs.sync.nodes import NodeCache, ThreadNodes
 from vaultfs.sync.publish import pack_place
@@ -50,6 +51,7 @@ class Commits:
         self._cache = NodeCache()
         self._key = node_key(ports.keys)
         self.fetch: Callable[[NotHereError], Awaitable[None]] = fetcher.fetch  # the engine knows how to fetch more
+        self._meeting = Meeting(ports.tree, self.nodes)
         self.busy = trio.Lock()
         self.step = Step()
 
@@ -70,7 +72,7 @@ class Commits:
         """
         async with self.busy:
             # What is written without fsync after this may not be in it: the time must not promise more.
-            moment = time.time_ns()
+            moment = clock.now()
             await self._ports.mount.handover()
             return await self.commit_now(everything=everything, moment=moment)
 
@@ -117,6 +119,7 @@ class Commits:
     async def _here(self, take: Callable[[], Cut]) -> Cut:
         """The cut, as soon as all that it needs is on this machine."""
         while True:
+            await self._meeting.note(self.fetch)
             try:
                 return take()
             except NotHereError as missing:
@@ -248,7 +251,7 @@ class Commits:
             number = self.next_number()
             vector = dict(sorted({**base.vector, self._ports.identity.id: number}.items()))
             self.step.merged(number)
-            self.take(State(base.root, vector), number, time.time_ns(), packs)
+            self.take(State(base.root, vector), number, clock.now(), packs)
             await self.checkpoint()
 
     def next_number(self) -> int:
@@ -266,4 +269,4 @@ class Commits:
         number = self.next_number()
         self.step.merged(number)
         vector = dict(sorted({**state.vector, self._ports.identity.id: number}.items()))
-        self.take(State(state.root, vector), number, time.time_ns(), packs)
+        self.take(State(state.root, vector), number, clock.now(), packs)

@@ -5,7 +5,6 @@ Every decision is an ordinary edit of the base, a commit like any other; the wor
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 from blake3 import blake3
 
+from vaultfs import clock
 from vaultfs.format.node import Dot, File, Group
 from vaultfs.format.node_trie import Trie
 from vaultfs.sync.appending import settled
@@ -156,7 +156,7 @@ class Decisions:
             if base is None:
                 return
             nodes = commits.nodes()
-            number, now = commits.next_number(), time.time_ns()
+            number, now = commits.next_number(), clock.now()
             made = await trio.to_thread.run_sync(make, base, number, now)
             if made is not None:
                 await self._follower.take(nodes, base, made, number, now)

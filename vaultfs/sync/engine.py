@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import math
 import os
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from vaultfs import clock
 from vaultfs.errors import SyncTimeoutError, VaultfsError
 from vaultfs.format.head import head_name, open_head
 from vaultfs.sync.ahead import Ahead
@@ -305,7 +305,7 @@ class Engine:
         while True:
             root = self._root()
             if await self._guarded(self.follow):
-                self.report.worked(time.time_ns())
+                self.report.worked(clock.now())
                 pause = pace.poll if self._root() != root else min(pause * _SLOWER, pace.idle_poll)
             else:
                 pause = _RETRY
@@ -335,7 +335,7 @@ class Engine:
             return await self._follow()
 
     async def _follow(self) -> bool:
-        begun = self.commits.step.clock()
+        begun = clock.since_boot()
         await self.heads.poll()
         self._looked = True
         if await self.renewing.look():

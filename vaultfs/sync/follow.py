@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
-from trio.from_thread import run_sync as ask
 
 from vaultfs.sync.merge import State, merge
 from vaultfs.sync.plan import plan
@@ -72,8 +71,9 @@ class Follower:
         await self._catalog.settle()
         async with self._commits.busy:
             for _ in range(_TRIES):
-                if self._directories_moved():
-                    # A plan speaks of directories by the names they had at the last cut.
+                if self._moved():
+                    # A plan speaks of directories by the names they had at the last cut. And what has another name
+                    # here may be gone from the next base, so that no commit could move it there.
                     await self._commits.commit_now()
                 if await self._merge(heads):
                     break
@@ -110,7 +110,7 @@ class Follower:
         old = None if base is None else base.root
         made = await trio.to_thread.run_sync(partial(plan, nodes, old, state.root, self._find))
         packs = await self._commits.adopt(nodes)
-        if self._directories_moved() or not self._apply(made):
+        if self._moved() or not self._apply(made):
             return None
         self.strays += made.strays
         ledger = self._tree.ledger
@@ -120,18 +120,25 @@ class Follower:
                 ledger.set_lag(*lag)
         return packs
 
-    def _directories_moved(self) -> bool:
-        """Whether a directory was renamed or removed here since the last cut."""
-        state = self._tree.state
-        for old in self._tree.changes.names.values():
-            node = state.find(old) if old else None
-            if old and (node is None or node.is_dir):
+    def _moved(self) -> bool:
+        """Whether something was renamed here since the last cut, or a directory removed.
+
+        A file that another took the place of, as when it is saved, does not count: that goes on all the time.
+        """
+        state, record = self._tree.state, self._tree.changes.current
+        for slot, old in record.names.items():
+            if old in record.folders:
                 return True
+            node = state.find(old) if old else None
+            if node is not None and node.nlink:
+                entry = state.entry(*slot)
+                if entry is None or entry.ino != old:
+                    return True
         return False
 
     def _find(self, parent: int, name: bytes) -> Here | None:
         """The working tree's answer, asked from a worker thread."""
-        return ask(self._checkout.find, parent, name)
+        return trio.from_thread.run_sync(self._checkout.find, parent, name)
 
     def _apply(self, made: Plan) -> bool:
         """What needs no inode to be replaced: directories that nobody looked into, and attributes."""

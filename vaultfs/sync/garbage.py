@@ -11,7 +11,6 @@ only then the removal. So a crash anywhere leaves garbage, and nothing that is n
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,11 +18,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import trio
 
+from vaultfs import clock
 from vaultfs.errors import GarbageStoppedError, RemoteObjectMissingError, UsageError
 from vaultfs.format.head import HeadRefusedError, head_name, open_head, parse_name
 from vaultfs.format.index import name_of
 from vaultfs.format.pack import HEADER_BYTES, Kind
 from vaultfs.sync.catalog import pack_name
+from vaultfs.sync.garbage_here import let_go
 from vaultfs.sync.garbage_mark import Marked, mark
 from vaultfs.sync.garbage_memory import Memory
 from vaultfs.sync.garbage_packs import Repacking
@@ -121,7 +122,7 @@ class Garbage:
         """
         if self._ports.follow_only and not dry_run:
             raise UsageError(detail="This machine has the vault mounted read-only; run gc on another, or unmount it")
-        moment = time.time_ns() if now is None else now
+        moment = clock.now() if now is None else now
         survey = await self._survey()
         listed = survey.listed
         thin = self._mostly_dead(survey, listed)
@@ -135,6 +136,7 @@ class Garbage:
             due = due._replace(next=due.next + grace)
         if not dry_run:
             self._remember(memory)
+            await let_go(self._ports.tree, self._engine.commits, survey.marked.nodes)
             await self._engine.commits.checkpoint()
             if due.now:
                 due = due._replace(now=await self._remove(survey, due.now))

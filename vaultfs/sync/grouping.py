@@ -120,9 +120,16 @@ class Grouping:
         pending = self._pending.pop(main)
         members = {suffix: file for suffix, file in (pending.before | pending.changes).items() if file is not None}
         if pending.seen is None:
+            hidden = self._group(main) is not None
             for suffix in (b"", *COMPANIONS):
-                plain = self._plain(_beside(main, suffix))
-                if plain is not None and suffix not in members and suffix not in pending.changes:
+                path = _beside(main, suffix)
+                plain = self._plain(path)
+                if plain is None or suffix in members or suffix in pending.changes:
+                    continue
+                if hidden and suffix:
+                    # A merge brought it there, and nobody here has seen it: it is no log of this database.
+                    self._editor.put_aside(path)
+                else:
                     members[suffix] = plain
         database = members.get(b"")
         grouped = pending.was_group

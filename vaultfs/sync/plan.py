@@ -123,8 +123,10 @@ class _Planning:
         groups = {name for shows in (before, after) for name, one in shows.items() if isinstance(one.element, Group)}
         for name in sorted(before.keys() | after.keys()):
             was, now = before.get(name), after.get(name)
-            if name in groups and self._find(ino, name) is not None:
-                self._lag(ino, name, was)  # with the others, even if it is as it was: what lags, lags as a whole
+            if name in groups and (now is not None or self._find(ino, name) is not None):
+                # With the others, even if it is as it was: what lags, lags as a whole. And so if it was removed here
+                # just now, from what it was before: else it would stay away, with nothing here that says so.
+                self._lag(ino, name, was)
             else:
                 self._name(ino, (*path, name), was, now)
 

@@ -7,12 +7,14 @@ refers to, and never the reverse. Only the newest of several heads that wait is 
 from __future__ import annotations
 
 import os
-import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 import trio
 
+from vaultfs import clock
+from vaultfs.errors import RemoteObjectMissingError
 from vaultfs.format.head import PackPlace, head_name, open_head
 from vaultfs.format.pack import TRAILER_BYTES, parse_trailer
 from vaultfs.sync.catalog import pack_name
@@ -89,8 +91,29 @@ class Publisher:
             raise failures[0]
         newest = waiting[-1]
         await self._remote.put(head_name(self._device, newest.number), newest.head)
-        self._done(waiting)
+        self._done(waiting, await self._stored(waiting[:-1]))
         return newest
+
+    async def _stored(self, older: Sequence[Outgoing]) -> list[int]:
+        """Which heads of these are on the remote, though nobody said so: the answer to their upload was lost.
+
+        Half a head, whose upload was cut short, is removed: nobody would store it again, and `gc` stops at it. Raises
+        RemoteError; then the newest counts as not stored, and all of this is done again.
+        """
+        if not older:
+            return []  # the normal case, which costs no request
+        there = {entry.name for entry in await self._remote.list(f"heads/{self._device.hex()}")}
+        stored = []
+        for commit in older:
+            name = head_name(self._device, commit.number)
+            if name not in there:
+                continue
+            with suppress(RemoteObjectMissingError):  # the listing is late
+                if await self._remote.get(name) == commit.head:
+                    stored.append(commit.number)
+                else:
+                    await self._remote.delete(name)
+        return stored
 
     def landed(self, number: int) -> None:
         """The head of that number is on the remote; only the answer was lost, or what came after it."""
@@ -98,13 +121,14 @@ class Publisher:
         if waiting:
             self._done(waiting)
 
-    def _done(self, waiting: Sequence[Outgoing]) -> None:
+    def _done(self, waiting: Sequence[Outgoing], stored: Sequence[int] = ()) -> None:
         newest = waiting[-1]
         self._heads.published(open_head(newest.head, head_name(self._device, newest.number), self._ports.keys))
         for commit in waiting:
             self._tree.ledger.published(commit.number)
         late = self._late([commit.number for commit in waiting])
-        self._remember([*self._published(), Kept(newest.number, time.time_ns(), late)])
+        now = clock.now()
+        self._remember([*self._published(), *(Kept(number, now, late) for number in (*stored, newest.number))])
 
     async def thin(self, days: int) -> None:
         """Remove those of our old heads that nobody will miss; few at a time. `days`: how long to keep any.
@@ -112,7 +136,7 @@ class Publisher:
         Raises RemoteError.
         """
         published = self._published()
-        gone = surplus(published, time.time_ns(), days)
+        gone = surplus(published, clock.now(), days)
         if len(gone) < _THINNED:
             return
         for number in gone[:_THINNED]:

@@ -8,12 +8,12 @@ device, and the other's are merged like anybody's.
 from __future__ import annotations
 
 import logging
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from vaultfs import clock
 from vaultfs.crypto.device import load_device, make_device, seal_device
 from vaultfs.sync.restamp import restamp
 
@@ -52,9 +52,10 @@ async def be_another(ports: Ports, commits: Commits, above: int) -> None:
         tree.ledger.set_fact(_FACT, seal_device(new, ports.keys))
         ports.identity = new
         tree.be(new.id, new.label)
+        tree.state.file_ids.begin(tree.state, tree.state.next_ino)  # a clone makes files with the same numbers
         if base is not None:
             number = commits.next_number()
             vector = {**state.vector, new.id: number}
-            commits.take(state._replace(vector=dict(sorted(vector.items()))), number, time.time_ns(), packs)
+            commits.take(state._replace(vector=dict(sorted(vector.items()))), number, clock.now(), packs)
         await commits.checkpoint()
     _log.warning("this machine's counters were used by another: it goes on as device %s", new.id.hex()[:8])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
+from vaultfs import clock
 from vaultfs.errors import (
     RemoteError,
     RemoteFullError,
@@ -59,7 +59,7 @@ class Report:
         self.lacking: Trouble | None = None  # newer keys of the vault, that this machine was not given
         self._seen = 0
         self._trying = 0  # since when the remote is asked in vain
-        self._since = time.time_ns()  # what was made before is no news
+        self._since = clock.now()  # what was made before is no news
         self.conflicts = 0
         self._damaged: dict[str, Alarm] = {}
 
@@ -74,13 +74,13 @@ class Report:
     def damaged(self, name: str, detail: str) -> None:
         """The remote gave wrong bytes for an object. They were not used."""
         text = f"{name} is not what was stored: {detail}. It was not used; vaultfs check --remote looks for more"
-        self._damaged.setdefault(name, Alarm("damaged", text, object=name, since=time.time_ns()))
+        self._damaged.setdefault(name, Alarm("damaged", text, object=name, since=clock.now()))
 
     def failed(self, what: str, error: Exception) -> None:
         """Something did not work; it will be tried again. What else works says nothing about it."""
         kind = kind_of(error) if isinstance(error, RemoteError) else Kind.REFUSED
         before = self._troubles.get(what)
-        since = before.since if before is not None and before.kind == kind else time.time_ns()
+        since = before.since if before is not None and before.kind == kind else clock.now()
         self._troubles[what] = Trouble(kind, _text(error), since)
 
     def mended(self, what: str) -> None:
@@ -95,13 +95,13 @@ class Report:
         if error is None:
             self._trying = 0
             return told
-        self._trying = self._trying or time.time_ns()
+        self._trying = self._trying or clock.now()
         return told or Trouble(kind_of(error), _text(error), self._trying)
 
     def keys(self, error: VaultfsError | None) -> None:
         """Newer keys of the vault could not be had; None: there is nothing to say."""
         if error is None or self.lacking is None or self.lacking.text != error.message:
-            self.lacking = None if error is None else Trouble(Kind.REFUSED, error.message, time.time_ns())
+            self.lacking = None if error is None else Trouble(Kind.REFUSED, error.message, clock.now())
 
     @staticmethod
     def lasting(error: RemoteError) -> bool:

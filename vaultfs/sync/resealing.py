@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
+from vaultfs import clock
 from vaultfs.crypto.keys import epoch_of
 from vaultfs.durable import sync_path
 from vaultfs.format.head import epoch_of_head
@@ -81,7 +81,7 @@ class Resealing:
                 ledger.withdraw(commit.number)
             number = self._commits.next_number()
             vector = dict(sorted({**base.vector, ports.identity.id: number}.items()))
-            self._commits.take(State(base.root, vector), number, time.time_ns(), packs)
+            self._commits.take(State(base.root, vector), number, clock.now(), packs)
             await trio.to_thread.run_sync(self._sync_names, made)
             await self._commits.checkpoint()
             for one in made:

@@ -10,28 +10,20 @@ remote").
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
+from vaultfs import clock
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 WITHIN = 5 * 60 * 1_000_000_000  # ns; what is replaced stays for twice as long (thinning.RECENT)
 
 
-def boot_clock() -> int:
-    """Nanoseconds that also count while the machine sleeps, and that nobody sets back."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-
 class Step:
-    """Moments of looks, and what was cut from which. Nothing of it outlives the process: who starts is out of step.
+    """Moments of looks, and what was cut from which. Nothing of it outlives the process: who starts is out of step."""
 
-    `clock`: ns since some moment; a test may have one of its own.
-    """
-
-    def __init__(self, clock: Callable[[], int] | None = None) -> None:
-        self.clock = clock or boot_clock
+    def __init__(self) -> None:
         self._look: int | None = None  # when the last look that brought everything in began
         self._cut: int | None = None  # that look, at the last cut
         self._made: dict[int, int] = {}  # by the numbers of commits that wait: the moment they were made from
@@ -63,5 +55,5 @@ class Step:
     def late(self, numbers: Iterable[int]) -> bool:
         """Whether a head with these commits, stored just now, is late. They are forgotten."""
         moments = [self._made.pop(number, None) for number in numbers]
-        now = self.clock()
+        now = clock.since_boot()
         return any(moment is None or now - moment > WITHIN for moment in moments)

@@ -7,7 +7,6 @@ that device is merged.
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 from blake3 import blake3
 
+from vaultfs import clock
 from vaultfs.errors import RollbackError
 from vaultfs.format.head import Head, HeadRefusedError, parse_name
 from vaultfs.sync.facts import Alarm
@@ -177,7 +177,7 @@ class Trust:
                 return False
         self.heads[head.device] = head
         self._numbers[head.device] = head.number
-        self._store.set_seen(head.device, head.number, msgspec.msgpack.encode(head), time.time_ns())
+        self._store.set_seen(head.device, head.number, msgspec.msgpack.encode(head), clock.now())
         if head.device in self._kept.unpinned:
             self._kept.unpinned.discard(head.device)
             self._save()
@@ -186,7 +186,7 @@ class Trust:
     def doubt(self, kind: Doubt, device: bytes, name: str, text: str) -> None:
         """Raise an alarm; the first one about a device stands."""
         if not self.alarmed(device):
-            self._kept.alarms.append(Alarm(kind.value, text, device, name, time.time_ns()))
+            self._kept.alarms.append(Alarm(kind.value, text, device, name, clock.now()))
             self._save()
 
     def last_seen(self, device: bytes) -> str:
@@ -236,7 +236,7 @@ class Trust:
     def _begin_anew(self, device: bytes) -> None:
         if device in self.heads:
             self._numbers[device] = 0
-            self._store.set_seen(device, 0, _record(self.heads[device]), time.time_ns())
+            self._store.set_seen(device, 0, _record(self.heads[device]), clock.now())
 
     def _save(self) -> None:
         self._store.set_fact(_FACT, _encode(self._kept))

@@ -21,7 +21,7 @@ from vaultfs.tree.obstacles import Obstacles, Swap
 from vaultfs.tree.statements import error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from vaultfs.format.node import Ref
     from vaultfs.tree.blocks import Blocks
@@ -44,11 +44,20 @@ class Staged(NamedTuple):
 
 
 class Batch:
-    """Names that change hands together. `inodes`: what stood and what is to stand under each, 0: nothing."""
+    """Names that change hands together. `inodes`: what stood and what is to stand under each, 0: nothing.
 
-    def __init__(self, swaps: list[Swap], inodes: dict[tuple[int, bytes], tuple[int, int]]) -> None:
+    `along`: names that belong to them, and are what they should be already.
+    """
+
+    def __init__(
+        self,
+        swaps: list[Swap],
+        inodes: dict[tuple[int, bytes], tuple[int, int]],
+        along: Sequence[tuple[int, bytes]] = (),
+    ) -> None:
         self.swaps = swaps
         self.inodes = inodes
+        self.along = along
         self.placed = False
 
 
@@ -144,8 +153,11 @@ class Arrivals:
 
     # -- names change hands
 
-    def prepare(self, swaps: list[Swap]) -> Batch:
-        """Puts swaps, at most `BATCH_MAX` and each of another name, together. Raises ENOENT for an unknown token."""
+    def prepare(self, swaps: list[Swap], along: Sequence[tuple[int, bytes]] = ()) -> Batch:
+        """Puts swaps, at most `BATCH_MAX` and each of another name, together. Raises ENOENT for an unknown token.
+
+        `along`: names that lag no longer when these are in place.
+        """
         if len(swaps) > BATCH_MAX:
             raise ValueError(len(swaps))
         inodes = {}
@@ -157,7 +169,7 @@ class Arrivals:
             if swap.token is not None:
                 new = self._staged[swap.token].ino
             inodes[swap.parent, swap.name] = old, new
-        batch = Batch(swaps, inodes)
+        batch = Batch(swaps, inodes, along)
         for swap in swaps:
             self._batches[swap.parent, swap.name] = batch
             if swap.token is not None:
@@ -190,16 +202,31 @@ class Arrivals:
         state = self._state
         elements = [swap.attributes for swap in batch.swaps if swap.attributes is not None]
         self._bringer.meet(elements)
-        size = _SWAP_BYTES * len(batch.swaps) + sum(weigh(Incoming(b"", element)) for element in elements)
+        size = _SWAP_BYTES * (len(batch.swaps) + len(batch.along))
+        size += sum(weigh(Incoming(b"", element)) for element in elements)
         now = state.begin(size, grows=False, quiet=True)
         for swap in batch.swaps:
             self._swap(swap, now)
+        for slot in batch.along:
+            self._ledger.note_caught_up(*slot)
         # Last, as the names that changed below a directory are no change of its times.
         for swap in batch.swaps:
             if swap.attributes is not None:
                 self._dress(swap, swap.attributes)
         state.end()
         batch.placed = True
+
+    def caught_up(self, slots: Sequence[tuple[int, bytes]]) -> None:
+        """Nothing has to change hands for these: they lag no longer, after a crash neither. Raises `OSError`.
+
+        Else a name would lag again, and an edit of it count as made from what was there before.
+        """
+        for start in range(0, len(slots), BATCH_MAX):
+            some = slots[start : start + BATCH_MAX]
+            self._state.begin(_SWAP_BYTES * len(some), grows=False, quiet=True)
+            for slot in some:
+                self._ledger.note_caught_up(*slot)
+            self._state.end()
 
     def _swap(self, swap: Swap, now: int) -> None:
         state = self._state

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import errno
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from vaultfs.format.pack import Entry, Kind, PackDamagedError, block_id
 from vaultfs.tree.incoming import NotHereError
-from vaultfs.tree.inode import ROOT
 from vaultfs.tree.packs import PUBLISHED, REMOTE, PackReader, PackWriter, Placed
 from vaultfs.tree.state import Op, State
 from vaultfs.tree.statements import error
-from vaultfs.tree.whereabouts import shown_path
+from vaultfs.tree.whereabouts import shown_path, way_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -237,16 +237,12 @@ class Blocks:
 
     def _in_vault(self, parent: int, name: bytes) -> bool:
         state = self._state
-        while (parent, name) not in state.changes.outside:
-            if state.one("SELECT 1 FROM lag WHERE parent=? AND name=?", parent, name) is not None:
+        for slot in chain([(parent, name)], way_up(state, parent)):
+            if slot is None or slot in state.changes.outside:
                 return False
-            if parent == ROOT:
-                return True
-            above = state.all("SELECT parent, name FROM dirent WHERE ino=?", parent)
-            if not above:
+            if state.one("SELECT 1 FROM lag WHERE parent=? AND name=?", *slot) is not None:
                 return False
-            parent, name = above[0]
-        return False
+        return True
 
     def row_of(self, identity: bytes) -> int:
         """The row of a block that a commit speaks of, made where there is none; inside of a change."""

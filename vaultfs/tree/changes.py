@@ -7,8 +7,9 @@ lost gives it back. Quiet changes (a checkout, sealing) are not recorded.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
+
+from vaultfs import clock
 
 if TYPE_CHECKING:
     from vaultfs.tree.statements import Statements
@@ -138,7 +139,7 @@ class Changes:
     def add_name(self, slot: Slot, old: int, *, folder: bool) -> None:
         """The name is about to be changed; `old` is what it stands for now (0: nothing)."""
         now, fresh = self._now, self._fresh
-        now.since = now.since or time.time_ns()
+        now.since = now.since or clock.now()
         now.names[slot] = old
         fresh.names.setdefault(slot, old)  # what a cut took may wait there too, and that is older
         now.parents.add(slot[0])
@@ -149,7 +150,7 @@ class Changes:
     def add_inode(self, ino: int, *, whole: bool) -> None:
         """The inode is changed; with `whole` it is new, or was cut."""
         now = self._now
-        now.since = now.since or time.time_ns()
+        now.since = now.since or clock.now()
         if whole:
             now.blocks.pop(ino, None)
         whole = whole or now.inodes.get(ino, False)

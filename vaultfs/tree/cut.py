@@ -9,9 +9,6 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from blake3 import blake3
-
-from vaultfs.crypto.keys import ID_BYTES
 from vaultfs.tree.cut_pictures import Pictures
 from vaultfs.tree.cut_plan import Plan
 from vaultfs.tree.cut_slots import Slots
@@ -58,7 +55,6 @@ class Cut:
         self._edits = plan.edits
         self._outside = frozenset(slots.outside)
         self._lagged = bool(slots.lag)
-        self._device = _device_id(state)  # the database is not for the thread that asks for ids
         self._damaged: set[int] = set()
         self._lost = changes.cuts_lost
         self._was_enabled = changes.enabled
@@ -120,7 +116,7 @@ class Cut:
 
     def file_id(self, inode: Inode) -> bytes:
         """The file's id in commits (16 bytes). Safe in any thread."""
-        return inode.id or _derived(self._device, inode)
+        return self._state.file_ids.of(inode)
 
     def add_nodes(self, nodes: Mapping[bytes, bytes]) -> Work:
         """For `Housekeeping.do`: puts the nodes (bytes by id) into the commit's pack and finishes it."""
@@ -164,18 +160,3 @@ class Cut:
         self._ended = True
         self._packing.end()
         self._pictures.unpin()
-
-
-def file_id(state: object, node: Inode) -> bytes:
-    """The id of a file in commits: what it came with, or one made from this store and its inode."""
-    return node.id or _derived(_device_id(state), node)
-
-
-def _device_id(state: object) -> bytes:
-    # The first row: the device that the store was made for, whatever this machine has become since.
-    device = state.one("SELECT id FROM device WHERE device=1")  # type: ignore[attr-defined]
-    return bytes(device or b"")
-
-
-def _derived(device: bytes, node: Inode) -> bytes:
-    return blake3(device + b"file" + node.ino.to_bytes(8, "little")).digest(ID_BYTES)

@@ -144,7 +144,9 @@ class Pictures:
             held.blocks[idx] = None
         if extent is not None and not extent.on_remote:
             self.packs.add(extent.place.pack)
-            if not found:
+            if not (found or interrupted or held.small):
+                # The commit refers to it there. A small file is in the commit itself, and what a crash interrupted is
+                # sealed again: that pack will never be whole, and a commit that names it could not be made.
                 self.rows.add(extent.blk)
 
     def _is_interrupted(self, extent: Extent) -> bool:

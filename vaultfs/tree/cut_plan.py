@@ -52,13 +52,21 @@ class Plan:
         self._aside: dict[Step, Slot] = {}
         self._covered: dict[int, bool] = {ROOT: False}
         self._lagging: set[int] = set()  # directories of the base in which, or below which, something lags
+        self._split_lagging()
         for parent, _ in slots.lag:
-            self._note_lagging(parent)
+            if not self._came_to_lagging(parent):  # else what lags there is of where it is now
+                self._note_lagging(parent)
         self._pair(everything=everything)
         for ino, slot in self._gone:
             self._remove(ino, slot)
         Order(self._steps, self._emit, above_new=self._above_new, above_old=self._above_old).run()
         self._write()
+
+    def _came_to_lagging(self, ino: int) -> bool:
+        """Whether the directory of the base was moved to a name that lags: it is made anew there."""
+        slots, place = self._slots, self._slots.place(ino)
+        was = slots.found.get(place) if place in slots.lag else None
+        return was is not None and was.old != was.new and slots.in_base(ino)
 
     def _note_lagging(self, ino: int) -> None:
         while ino not in self._lagging:
@@ -79,7 +87,6 @@ class Plan:
     def _pair(self, *, everything: bool) -> None:
         """What is gone here and new there was moved."""
         slots = self._slots
-        self._split_lagging()
         gone: dict[int, list[Slot]] = {}
         came: dict[int, list[Slot]] = {}
         for slot, was in slots.found.items():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import time
 from pathlib import Path
 from typing import NamedTuple
 
+from vaultfs import clock
 from vaultfs.tree.statements import error
 
 
@@ -41,7 +41,7 @@ class Handles:
         """A new handle's number. `pid` 0: vaultfs itself."""
         number = self._next
         self._next += 1
-        self._table[number] = Handle(ino, writable, pid, time.time_ns())
+        self._table[number] = Handle(ino, writable, pid, clock.now())
         self._counts[ino] = self._counts.get(ino, 0) + 1
         if writable:
             self._writable[ino] = self._writable.get(ino, 0) + 1

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
+from vaultfs import clock
 from vaultfs.errors import StoreDamagedError
 from vaultfs.format.journal import SEGMENT_BYTES
 from vaultfs.tree import database
@@ -55,7 +55,7 @@ class Housekeeper:
     def __init__(self, state: State, blocks: Blocks) -> None:
         self.state = state
         self.blocks = blocks
-        self.checkpointed = time.monotonic_ns()
+        self.checkpointed = clock.steady()
         self.committed = 0  # counter of checkpoints
         self.sealer: PackWriter | None = None
         self.collected = 0  # `blocks.written` at the last collection
@@ -76,7 +76,7 @@ class Housekeeper:
         state, journal = self.state, self.state.journal
         if state.read_only or state.failed:
             return None
-        since = time.monotonic_ns() - self.checkpointed
+        since = clock.steady() - self.checkpointed
         if state.changed and (
             since > CHECKPOINT_NS
             or journal.bytes_since_checkpoint > CHECKPOINT_BYTES
@@ -113,7 +113,7 @@ class Housekeeper:
         # files waiting, looking at all of them for each batch would cost more than sealing them.
         inos = list(islice(state.pages, _LOOKED_AT))
         if not everything:
-            limit = time.time_ns() - SEAL_IDLE_NS
+            limit = clock.now() - SEAL_IDLE_NS
             nodes = [state.find(ino) for ino in inos]
             inos = [node.ino for node in nodes if node is not None and node.written < limit]
         pictures = pictures_of(state, self.blocks, inos)
@@ -157,14 +157,14 @@ class Housekeeper:
         try:
             state.commit()
         except OSError:
-            self.checkpointed = time.monotonic_ns()
+            self.checkpointed = clock.steady()
             restore(state, self.blocks)
             raise
         state.dirty.clear()
         state.changes.stored()
         state.changed = 0
         journal.bytes_since_checkpoint = 0
-        self.checkpointed = time.monotonic_ns()
+        self.checkpointed = clock.steady()
         self.committed += 1
         return oldest
 

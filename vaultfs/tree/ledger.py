@@ -175,6 +175,17 @@ class Ledger:
         self._state.run("DELETE FROM node WHERE pack=?", number)
         self._state.changed += 1
 
+    def unpublished_node_packs(self) -> list[int]:
+        """The finished packs with tree nodes that are on this machine alone."""
+        rows = self._state.all(
+            "SELECT pack FROM pack p WHERE state=? AND EXISTS(SELECT 1 FROM node WHERE pack=p.pack)", 1
+        )
+        return [number for (number,) in rows]
+
+    def nodes_in(self, number: int) -> list[bytes]:
+        """The ids of the nodes that stand in a pack."""
+        return [bytes(name) for (name,) in self._state.all("SELECT id FROM node WHERE pack=?", number)]
+
     def place_of_node(self, node_id: bytes) -> Placed | None:
         """Where a tree node stands, None where that is not known."""
         return _placed(self._state.one(_PLACE_NODE, node_id), Kind.NODE)

@@ -6,7 +6,6 @@ import errno
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from vaultfs.tree.cut import file_id
 from vaultfs.tree.incoming import NotHereError
 from vaultfs.tree.inode import NAME_MAX, ROOT, TARGET_MAX, Flag, Inode
 from vaultfs.tree.statements import error
@@ -141,7 +140,7 @@ class Names:
         node.ctime = now
         if not node.id:
             # When one of its names comes back from elsewhere under another path, it is this inode that gets it.
-            node.id = file_id(self._state, node)
+            node.id = self._state.file_ids.of(node)
             self._state.put_arrived(node.id, ino)
         self._state.put_inode(node)
         self._state.put_name(parent, cookie, name, ino, was=0)
@@ -217,6 +216,8 @@ class Names:
         if other is node and not flags:
             return
         directory, new_directory = state.inode(parent), state.inode(new_parent)
+        if not new_directory.is_dir:
+            raise error(errno.ENOTDIR)
         if not new_directory.nlink:
             raise error(errno.ENOENT)
         if node.is_dir:

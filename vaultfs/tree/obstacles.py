@@ -96,9 +96,10 @@ class Obstacles:
             return OCCUPIED if names - gone else ""
         if self._state.changes.within(node.ino):
             return CHANGED
-        if self.staying(node.ino):
+        below = self._below(node.ino)
+        if self._staying(node.ino, below):
             return OCCUPIED
-        for (ino,) in self._state.all(_BELOW, node.ino):
+        for ino in below:
             if self._handles.is_used(ino):
                 return OPEN
             if self._state.changes.dirty(ino) or self._state.changes.within(ino):
@@ -111,11 +112,17 @@ class Obstacles:
         What only a running program needs does not count: Postgres leaves its process number behind, and would never
         get what another machine wrote.
         """
-        below = {directory, *(ino for (ino,) in self._state.all(_BELOW, directory))}
+        return self._staying(directory, self._below(directory))
+
+    def _below(self, directory: int) -> list[int]:
+        return [ino for (ino,) in self._state.all(_BELOW, directory)]
+
+    def _staying(self, directory: int, below: list[int]) -> bytes:
+        directories = {directory, *below}
         for parent, name in self._state.changes.outside:
-            if parent in below and not is_fleeting(name):
+            if parent in directories and not is_fleeting(name):
                 return name
-        for ino in below - {directory}:
+        for ino in below:
             node = self._state.find(ino)
             if node is not None and scope_of(self._state, node) == Scope.NODE:
                 return self._state.one(_NAME_OF, ino) or b"?"

@@ -7,12 +7,12 @@ import os
 import shutil
 import stat
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import apsw
 
+from vaultfs import clock
 from vaultfs.durable import sync_path
 from vaultfs.errors import NewerFormatError, StoreDamagedError, StoreFullError, StoreReadOnlyError
 from vaultfs.tree import database
@@ -48,7 +48,7 @@ def create_store(store: Path, keys: VaultKeys, device: Device, *, uid: int, gid:
 def _fill(store: Path, keys: VaultKeys, device: Device, uid: int, gid: int) -> None:
     (store / "journal").mkdir(mode=0o700)
     (store / "packs").mkdir(mode=0o700)
-    now = time.time_ns()
+    now = clock.now()
     root = Inode(ROOT, stat.S_IFDIR | 0o700, 2, uid, gid, 0, 0, now, now, now, ROOT, _SELF, 1, now)
     facts = {"counter": 1, "next_ino": ROOT + 1, "next_blk": 1, "next_pack": 1, "directories": 1, "oldest": 1}
     connection = None
@@ -128,6 +128,7 @@ def _open(store: Path, keys: VaultKeys, device: Device, *, read_only: bool) -> T
 def _start(state: State, key: bytes, device: Device, slots: list[Slot], *, read_only: bool) -> Tree:
     state.database_key = key
     state.load_totals()
+    state.file_ids.load(state)
     after, oldest, running = state.meta("lsn"), state.meta("oldest"), state.meta("running")
     report = StartupReport()
     tree = Tree(state, report)
@@ -148,6 +149,7 @@ def _start(state: State, key: bytes, device: Device, slots: list[Slot], *, read_
         tree.keeper.collect_soon()
         _settle(state, segments, replay.touched)
     drop_orphans(state)
+    state.file_ids.begin(state, state.next_ino)
     journal.begin_segment()
     tree.keeper.sync_inline()
     journal.release(tree.keeper.commit())

@@ -111,6 +111,8 @@ class PackWriter:
 
     def finish(self) -> None:
         """Writes footer, padding and trailer. Raises `OSError`."""
+        # What did not fit on the disk may stand behind what did, and who reads a pack begins at its end.
+        os.ftruncate(self.file.fd, self.size)
         self._append(self.file.codec.finish(self.size, self.entries))
 
     def sync(self) -> None:

@@ -7,9 +7,9 @@ durable; where one does, the store is damaged, and what can be had is had.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
+from vaultfs import clock
 from vaultfs.crypto.sealing import OpenFailedError
 from vaultfs.errors import StoreDamagedError
 from vaultfs.format.journal import HEADER_BYTES, PREFIX_BYTES, Frame
@@ -56,7 +56,7 @@ class Replay:
 
         Returns the last lsn.
         """
-        started = time.monotonic()
+        started = clock.steady()
         self._synced = max(self._proven(segments), after)
         lsn = after
         for position, segment in enumerate(segments):
@@ -70,7 +70,7 @@ class Replay:
         if lsn < self._synced:
             self._damage(f"records {lsn + 1} to {self._synced} are missing")
         self._finish()
-        self._report.seconds = time.monotonic() - started
+        self._report.seconds = (clock.steady() - started) / 1e9
         return max(lsn, self._synced)
 
     @staticmethod

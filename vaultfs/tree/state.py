@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from typing import TYPE_CHECKING, Any
 
+from vaultfs import clock
 from vaultfs.crypto.sealing import OVERHEAD
 from vaultfs.tree import inode as inodes
 from vaultfs.tree.changes import Changes
+from vaultfs.tree.file_ids import FileIds
 from vaultfs.tree.journal import Journal, PageRun, Segment
 from vaultfs.tree.rows import PROBES, Device, Name, Rows, hash_of
 from vaultfs.tree.statements import error
@@ -34,9 +35,6 @@ _LET_GO = 1 << 18  # blocks that are remembered; without it they are only sealed
 _SPARE = 16 << 10  # room for the changes of any one call
 LOW_SPACE = 48 << 20
 _SPACE_CHECK_NS = 250_000_000
-# CLOCK_REALTIME_COARSE, which Python has no name for: the kernel stamps files by it, and a finer clock here would
-# let a file be created after it was written.
-_COARSE_CLOCK = 5
 RULES = b".vaultignore"  # see vaultfs.tree.scope
 
 
@@ -92,6 +90,7 @@ class State(Rows):
         self._changes: list[Change] = []
         self._space_checked = 0
         self.database_key = b""
+        self.file_ids = FileIds()
         self.copy: TemporaryDirectory[str] | None = None  # where the database is, if the store cannot be written
 
     def load_totals(self) -> None:
@@ -123,7 +122,7 @@ class State(Rows):
             raise error(errno.EROFS)
         if self.failed:
             raise error(self.failed)
-        now = time.clock_gettime_ns(_COARSE_CLOCK)
+        now = clock.tick()
         if grows and now - self._space_checked > _SPACE_CHECK_NS:
             if self.disk_full():
                 raise error(errno.ENOSPC)

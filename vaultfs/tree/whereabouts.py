@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from vaultfs.tree.inode import ROOT, Inode, Scope
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vaultfs.tree.state import State
 
 _MACHINE_LOCAL = {stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFBLK, stat.S_IFCHR}
@@ -39,13 +41,25 @@ def shown_path(state: State, ino: int) -> str:
     return "/".join(reversed(parts))
 
 
-def exact_path(state: State, ino: int) -> tuple[bytes, ...] | None:
-    """The names on the way from the top to a directory (or to one of a file's names); None where it has no name."""
-    parts: list[bytes] = []
+def way_up(state: State, ino: int) -> Iterator[tuple[int, bytes] | None]:
+    """The directory and the name there of a directory (or of one of a file's names), then those of that, to the top.
+
+    None, and no more, where something on the way has no name.
+    """
     while ino != ROOT:
         row = state.all("SELECT parent, name FROM dirent WHERE ino=? LIMIT 1", ino)
         if not row:
+            yield None
+            return
+        ino, name = row[0]
+        yield ino, name
+
+
+def exact_path(state: State, ino: int) -> tuple[bytes, ...] | None:
+    """The names on the way from the top to a directory (or to one of a file's names); None where it has no name."""
+    parts: list[bytes] = []
+    for slot in way_up(state, ino):
+        if slot is None:
             return None
-        ino = row[0][0]
-        parts.append(row[0][1])
+        parts.append(slot[1])
     return tuple(reversed(parts))
