@@ -76,8 +76,10 @@ def remembered(state: Path, scratch: Path) -> tuple[set[str], list[str]]:
         wrong += [f"{database.relative_to(scratch)}: {problem}"] if problem else []
     for directory, _, names in os.walk(scratch):
         for name in names:
-            if name.partition(".jsonl")[1] or name.endswith((".json", ".md")):
-                marks.update(_MARK.findall((scratch / directory / name).read_bytes().decode(errors="replace")))
+            path = scratch / directory / name
+            # A link may lead out of what was copied: to skills, memory and character, which hold no turns.
+            if (name.partition(".jsonl")[1] or name.endswith((".json", ".md"))) and path.is_file():
+                marks.update(_MARK.findall(path.read_bytes().decode(errors="replace")))
         if "PG_VERSION" in names and os.path.isdir(scratch / directory / "global"):
             text, problem = postgres(scratch / directory)
             marks.update(_MARK.findall(text))
