@@ -38,7 +38,7 @@ def test_both_at_once(name: str, need: Callable[..., None], pair: tuple[Computer
         for one, turn in begun:
             done = one.ended(turn)
             mark = f"{one.label}{number}"
-            assert mark in done.marks, (name, done)
+            assert mark in done.marks, f"{one.label}: {done}\n{done.output}"
             marks.add(mark)
         settle(a, b)
         assert conflicts(a) == conflicts(b)
