@@ -16,6 +16,13 @@ from tests.support.driver import REPOSITORY
 from tests.support.leftovers import ONLY_OWN_MOUNTS
 
 TURN_SECONDS = 300
+# HOME, then /tmp, in which stays what the programs here need of the real one.
+_MOUNTS = """
+mount --bind "$1" "$2" || exit
+own=$3; shift 3
+for kept; do mkdir -p "$own${kept#/tmp}" && mount --bind "$kept" "$own${kept#/tmp}" || exit; done
+mount --rbind "$own" /tmp && echo ready && exec sleep infinity
+"""
 
 
 @dataclass
@@ -40,7 +47,8 @@ class Turn:
 class Computer(Desk):
     """Its HOME on this machine's disk is `home`; all it runs sees that at `person`, which is one path for all machines.
 
-    A namespace for mounts does it: what is mounted here is nowhere else. The test looks in through /proc.
+    A namespace for mounts does it: what is mounted here is nowhere else. The test looks in through /proc. Its /tmp is
+    its own, too: there OpenClaw keeps the lock that lets only one process of a machine at a state directory.
     """
 
     person: Path = Path("/nowhere")
@@ -51,11 +59,14 @@ class Computer(Desk):
         for name in ("agent-vault", "work", "tmp"):
             (self.home / name).mkdir(exist_ok=True)
         self.person.mkdir(exist_ok=True)
-        script = ONLY_OWN_MOUNTS + 'mount --bind "$1" "$2" && echo ready && exec sleep infinity'
+        own = self.home.with_name(f"{self.home.name}-tmp")
+        own.mkdir(exist_ok=True)
+        own.chmod(0o1777)
+        needed = [path for path in (REPOSITORY, Path(sys.prefix), shelf()) if path.is_relative_to("/tmp")]
+        script = ("sh", "-c", ONLY_OWN_MOUNTS + _MOUNTS, "sh", self.home, self.person, own, *needed)
         self.holder = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "sh", self.home, self.person],
-            stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            ["unshare", "--mount", "--propagation", "slave", *script], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+        )
         if not self.holder.stdout or self.holder.stdout.readline() != b"ready\n":
             raise AssertionError("no mount namespace: these tests need root")
         self.prefix = ("nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt", "--")

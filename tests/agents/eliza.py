@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,13 @@ class Eliza:
         """The reply; empty where the server has ended or did not answer."""
         if not self._ready.wait(seconds) or self._process.poll() is not None:
             return ""
+        try:
+            return self._answer(message)
+        except urllib.error.URLError as error:
+            self.output.append(f"(no answer: {error})\n")  # it ended meanwhile: its own last words are what counts
+            return ""
+
+    def _answer(self, message: str) -> str:
         agent = self._call("/agents")["data"]["agents"][0]["id"]
         about = {"isDm": True, "targetUserId": agent, "user_display_name": "person"}
         said = self._call(

@@ -76,8 +76,10 @@ def remembered(state: Path, scratch: Path) -> tuple[set[str], list[str]]:
         wrong += [f"{database.relative_to(scratch)}: {problem}"] if problem else []
     for directory, _, names in os.walk(scratch):
         for name in names:
-            if name.partition(".jsonl")[1] or name.endswith((".json", ".md")):
-                marks.update(_MARK.findall((scratch / directory / name).read_bytes().decode(errors="replace")))
+            path = scratch / directory / name
+            # A link may lead out of what was copied: to skills, memory and character, which hold no turns.
+            if (name.partition(".jsonl")[1] or name.endswith((".json", ".md"))) and path.is_file():
+                marks.update(_MARK.findall(path.read_bytes().decode(errors="replace")))
         if "PG_VERSION" in names and os.path.isdir(scratch / directory / "global"):
             text, problem = postgres(scratch / directory)
             marks.update(_MARK.findall(text))
@@ -86,15 +88,27 @@ def remembered(state: Path, scratch: Path) -> tuple[set[str], list[str]]:
 
 
 def copy(state: Path, scratch: Path) -> None:
-    """A directory, or a database with what belongs to it."""
+    """A directory, without what stays on its machine, or a database with what belongs to it."""
     shutil.rmtree(scratch, ignore_errors=True)
     if state.is_dir():
-        shutil.copytree(state, scratch, symlinks=True, ignore=shutil.ignore_patterns("*-shm", "*.sock"))
+        shutil.copytree(state, scratch, symlinks=True, ignore=staying)
         return
     scratch.mkdir()
     for end in ("", "-wal", "-journal"):
         if (part := state.with_name(state.name + end)).exists():
             shutil.copy(part, scratch / part.name)
+
+
+def staying(directory: str, names: list[str]) -> list[str]:
+    """Those that are this machine's alone: what stands there (logs, above all) says nothing of what came along."""
+
+    def stays(name: str) -> bool:
+        try:
+            return os.getxattr(os.path.join(directory, name), "user.vaultfs.scope", follow_symlinks=False) == b"node"
+        except OSError:
+            return name.endswith(("-shm", ".sock"))  # not in a mount
+
+    return [name for name in names if stays(name)]
 
 
 def postgres(directory: Path) -> tuple[str, str]:

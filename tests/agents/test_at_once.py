@@ -23,10 +23,14 @@ ROUNDS = 10
 @pytest.mark.long
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_both_at_once(name: str, need: Callable[..., None], pair: tuple[Computer, Computer], base: Path) -> None:
+    """The agent was used before and is adopted on both: what belongs to one machine, its locks first of all, stays."""
     need(name)
     a, b = pair
-    a.turn(name, "start", how="first")
+    a.turn(name, "start", how="first", at=f".{name}")
+    a.run("adopt", name, "--vault", "vault", seconds=300)
     a.handoff()
+    settle(a, b)
+    b.run("adopt", name, "--vault", "vault", seconds=300)
     settle(a, b)
     marks = {"start"}
     for number in range(ROUNDS):
@@ -34,7 +38,7 @@ def test_both_at_once(name: str, need: Callable[..., None], pair: tuple[Computer
         for one, turn in begun:
             done = one.ended(turn)
             mark = f"{one.label}{number}"
-            assert mark in done.marks, (name, done)
+            assert mark in done.marks, f"{one.label}: {done}\n{done.output}"
             marks.add(mark)
         settle(a, b)
         assert conflicts(a) == conflicts(b)

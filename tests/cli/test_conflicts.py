@@ -19,6 +19,16 @@ def conflict(desk: Desk, laptop: Desk) -> dict[str, Any]:
     desk.write("note", "base")
     desk.sync()
     laptop.sync()
+    both_write(desk, laptop)
+    listed = desk.json("conflicts", "list")
+    assert listed == laptop.json("conflicts", "list")
+    assert len(listed) == 1
+    found: dict[str, Any] = listed[0]
+    return found
+
+
+def both_write(desk: Desk, laptop: Desk) -> None:
+    """What they have in place, each without knowing of the other's."""
     away = desk.remote.with_name("unplugged")
     desk.remote.rename(away)
     desk.write("note", "by the desk")
@@ -28,11 +38,17 @@ def conflict(desk: Desk, laptop: Desk) -> dict[str, Any]:
     desk.sync()
     laptop.sync()
     desk.sync()
+
+
+def test_several_of_one_path_are_counted(both: tuple[Desk, Desk]) -> None:
+    desk, laptop = both
+    conflict(desk, laptop)
+    assert "versions of" not in desk.ok("conflicts")
+    both_write(desk, laptop)
     listed = desk.json("conflicts", "list")
-    assert listed == laptop.json("conflicts", "list")
-    assert len(listed) == 1
-    found: dict[str, Any] = listed[0]
-    return found
+    assert [one["path"] for one in listed] == ["note", "note"]
+    assert listed == sorted(listed, key=lambda one: one["time"])
+    assert "2 versions of 1 path, oldest first" in desk.ok("conflicts")
 
 
 def test_a_conflict_is_listed_shown_and_kept(both: tuple[Desk, Desk], base: Path) -> None:

@@ -58,6 +58,9 @@ class Direct:
         return True
 
 
+NOBODY = 1 << 30  # no process has that number
+
+
 class Computer:
     """A machine. What it does on its disk is done by plain calls; what it does with the remote, by awaiting."""
 
@@ -236,8 +239,8 @@ class Computer:
         await self.here(lambda: self.tree.names.rename(parent, name, new_parent, new_name, flags))
 
     async def hold(self, path: str) -> None:
-        """Open for writing, until `release`."""
-        self.handles[path] = self.tree.handles.open(await self.find(path), writable=True, pid=1)
+        """Open for writing, until `release`, by a program that has ended by then."""
+        self.handles[path] = self.tree.handles.open(await self.find(path), writable=True, pid=NOBODY)
 
     def release(self, path: str) -> None:
         """Closed again."""

@@ -52,6 +52,22 @@ async def test_it_is_renamed(computer: Callable[[str], Computer]) -> None:
     assert {name: picture[f"h/{name}"] for name in NEW} == {"HEAD": b"old", "x": b"A", "z": b"old"}
 
 
+async def test_it_is_written_again_and_again(computer: Callable[[str], Computer]) -> None:
+    """What is written here is the newest soon: each commit goes on from the one before it, which is in place now."""
+    a, b = await held(computer)
+    for number in range(3):
+        await a.write("d/g/x", b"A%d" % number)
+        await a.commit()
+    await a.remove("d/g/z")
+    await a.commit()
+    picture = await end(a, b)
+    assert {name: picture.get(f"d/g/{name}") for name in NEW} == {"HEAD": b"old", "x": b"A2", "z": None}
+    (kept,) = await b.engine.decisions.list()
+    await b.engine.decisions.keep(kept)
+    picture = await settle(b, a)
+    assert {name: picture[f"d/g/{name}"] for name in NEW} == NEW
+
+
 @pytest.mark.parametrize("first", [True, False])
 async def test_the_directory_above_it_is_renamed(computer: Callable[[str], Computer], *, first: bool) -> None:
     a, b = await held(computer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +13,7 @@ from tests.machines.computer import LINK, Computer
 from vaultfs.sync.units import SQLITE_MAGIC
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.remote.memory import MemoryBackend
 
@@ -169,6 +171,39 @@ async def test_a_process_number_left_in_a_unit_goes_with_it(computer: Callable[[
     await a.sync()
     await b.follow()
     assert await b.read("db/base/1") == b"2"
+    assert b.engine.facts().holds == []
+
+
+@pytest.fixture
+def server() -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs until it is ended."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as program:
+        yield program
+        program.kill()
+
+
+@pytest.mark.parametrize("marker", ["PG_VERSION", "HEAD"])
+async def test_a_database_is_not_replaced_while_its_server_runs(
+    computer: Callable[[str], Computer], server: subprocess.Popen[bytes], marker: str
+) -> None:
+    """PGlite opens its files one by one as it starts and has much in memory: none of them is open now and then."""
+    git = {"db/objects/1": b"1", "db/refs/1": b"1"} if marker == "HEAD" else {}
+    a, b = await joined(computer, {f"db/{marker}": b"17", "db/base": b"1", **git})
+    handle = b.tree.handles.open(await b.find("db/base"), writable=True, pid=server.pid)
+    b.tree.handles.release(handle)
+    await a.write("db/base", b"2")
+    await a.sync()
+    await b.follow()
+    if marker == "HEAD":
+        assert await b.read("db/base") == b"2", "nothing runs on a git directory"
+    else:
+        assert await b.read("db/base") == b"1"
+        assert [(hold.path, hold.pids) for hold in b.engine.facts().holds] == [(b"db", (server.pid,))]
+        await b.write("db/base", b"3")
+    server.kill()
+    server.wait()
+    assert len((await settle(a, b))["db/base"] or b"") == 1
+    assert len(await a.engine.decisions.list()) == (marker != "HEAD"), "what it wrote was made from what it had read"
     assert b.engine.facts().holds == []
 
 

@@ -107,7 +107,9 @@ async def _kept(archive: Archive) -> list[Kept]:
     head = await commit_at(archive, None)
     nodes = archive.nodes()
     found = await trio.to_thread.run_sync(lambda: list(conflicts(nodes, head.root)), abandon_on_cancel=True)
-    return [Kept(name_of(conflict), conflict) for conflict in sorted(found, key=lambda one: one.path)]
+    return [
+        Kept(name_of(conflict), conflict) for conflict in sorted(found, key=lambda one: (one.path, one.element.time))
+    ]
 
 
 async def _facts(archive: Archive) -> list[ConflictFact]:
@@ -153,6 +155,9 @@ def _show(found: list[ConflictFact]) -> None:
         path = fact.path if fact.kind == "file" else f"{fact.path} ({fact.kind})"
         table.add_row(fact.name, Text(fact.label or fact.device[:8]), fact.time, size(fact.bytes), Text(path))
     console().print(table)
+    paths = len({fact.path for fact in found})
+    if paths < len(found):
+        say(f"{plural(len(found), 'version', 'versions')} of {plural(paths, 'path', 'paths')}, oldest first.")
 
 
 for _verb in (show_all, show, keep, drop):

@@ -150,21 +150,14 @@ class Checkout:
         tree = self._tree
         if not self._is_unit(name):
             return False
-        if any(self._is_below(other, ino) for other in (*tree.handles.inos(), *tree.changes.inos())):
+        obstacles = tree.arrivals.obstacles
+        if any(obstacles.is_below(other, ino) for other in (*tree.handles.inos(), *tree.changes.inos())):
             return True
-        return bool(tree.arrivals.obstacles.staying(ino))
+        return bool(obstacles.servers(ino) or obstacles.staying(ino))
 
     def _is_unit(self, name: Name) -> bool:
         """Whether what is here is a directory that comes and goes as a whole."""
         return isinstance(self._seen(name), Unit)
-
-    def _is_below(self, ino: int, directory: int) -> bool:
-        while ino not in {ROOT, directory}:
-            node = self._tree.state.find(ino)
-            if node is None or node.parent == ino:
-                return False
-            ino = node.parent
-        return ino == directory
 
     async def _bring(self, found: list[Found]) -> int:
         batches: list[Batch] = []

@@ -159,7 +159,8 @@ class Committing:
         self._editor.delete(work)
         if isinstance(changed, Unit) and (changed.below != unit.below or path in self._dressed):
             self._editor.parents(path)
-            self._editor.write(path, changed, seen=identity(unit))
+            # Whole also where what it was made from is in place, because that was newer than what waited.
+            self._editor.write(path, changed, seen=identity(unit), whole=True)
             self.seen[self._held[path]] = encode_seen(changed)
 
     def _remove(self, path: Path, slot: Slot) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vaultfs.format.node import Element, Ref
     from vaultfs.sync.commits import Commits
     from vaultfs.sync.conflicts import Conflict, Path
+    from vaultfs.sync.elements import Identity
     from vaultfs.sync.fetching import Fetcher
     from vaultfs.sync.follow import Follower
     from vaultfs.sync.merge import State
@@ -118,6 +119,16 @@ class Decisions:
 
         await self._decide(edit)
 
+    async def give_up(self, those: Sequence[tuple[Path, Identity]]) -> None:
+        """End conflicts of which the vault has what came after them (vaultfs.sync.superseded)."""
+
+        def edit(editor: Editor) -> None:
+            for path, which in those:
+                with suppress(FileNotFoundError):  # it has ended already
+                    editor.drop_conflict(path, which)
+
+        await self._decide(edit)
+
     async def settle(self) -> int:
         """End the conflicts that need no person: one content twice, and logs of which one goes on the other.
 
@@ -148,7 +159,8 @@ class Decisions:
                 edit(editor)
             except FileNotFoundError:
                 return None  # it has ended already
-            return editor.commit()
+            made = editor.commit()
+            return None if made.root == base.root else made
 
         async with commits.busy:
             await commits.commit_now()

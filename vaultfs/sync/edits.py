@@ -78,11 +78,11 @@ class Editor(Placing):
             slot = self._space.slot(folder, name)
         return slot
 
-    def write(self, path: Path, element: Element, *, seen: Identity | None = None) -> None:
+    def write(self, path: Path, element: Element, *, seen: Identity | None = None, whole: bool = False) -> None:
         """Put `element` in place: new content, new attributes, a new file or directory.
 
-        What is in a directory or unit there stays in it; nothing of another kind takes the place of one with something
-        in it (`enclose` and `release` turn one into the other).
+        What is in a directory or unit there stays in it (`whole`: a unit comes with all that is in it); nothing of
+        another kind takes the place of one with something in it (`enclose` and `release` turn one into the other).
 
         `version` and `placed` are set here, `time` is the caller's. `seen`: what the change was made from, where that
         may not be what is in place now (a file that was held open while a newer one was merged): then the change is
@@ -95,7 +95,7 @@ class Editor(Placing):
             return
         self._space.settle(slot)
         old = self._space.chosen(slot)
-        if isinstance(old, Unit) and isinstance(element, Unit):
+        if isinstance(old, Unit) and isinstance(element, Unit) and not whole:
             element = replace(element, below=old.below)  # attributes are written here, what is in it by its paths
         self._replace(slot, path, element)
 

@@ -353,6 +353,9 @@ class Engine:
         if self.follower.strays and not self._ports.follow_only:
             strays, self.follower.strays = self.follower.strays, []
             await self.decisions.put_aside(strays)
+        if self.follower.superseded and not self._ports.follow_only:
+            gone, self.follower.superseded = self.follower.superseded, []
+            await self.decisions.give_up(gone)
         return came
 
     async def _published(self) -> None:

@@ -10,6 +10,7 @@ import trio
 
 from vaultfs.sync.merge import State, merge
 from vaultfs.sync.plan import plan
+from vaultfs.sync.superseded import superseded
 from vaultfs.tree.inode import ROOT
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from vaultfs.sync.checkout import Checkout
     from vaultfs.sync.commits import Commits
     from vaultfs.sync.conflicts import Path
+    from vaultfs.sync.elements import Identity
     from vaultfs.sync.heads import Heads
     from vaultfs.sync.nodes import ThreadNodes
     from vaultfs.sync.plan import Here, Plan
@@ -51,6 +53,7 @@ class Follower:
         self._checkout = checkout
         self._came = came  # told of packs that are new to a vault which was here already
         self.strays: list[Path] = []  # see Plan
+        self.superseded: list[tuple[Path, Identity]] = []  # conflicts to be given up
 
     def waiting(self) -> list[Head]:
         """Heads that the base does not include."""
@@ -87,9 +90,11 @@ class Follower:
         base, nodes = self._commits.base(), self._commits.nodes()
         states = [State(head.root, dict(head.vector)) for head in heads]
         merged = await trio.to_thread.run_sync(partial(_merged, nodes, base, states))
+        gone = [] if base is None else await trio.to_thread.run_sync(superseded, nodes, base, merged)
         packs = await self._bring(nodes, base, merged)
         if packs is None:
             return False
+        self.superseded += gone
         known = {head.root for head in self._heads.seen}
         self._commits.take_merge(merged, packs, publish=merged.root not in known)
         await self._commits.checkpoint()

@@ -165,5 +165,6 @@ class Report:
             entry = tree.state.entry(name.parent, name.name)
             ino = 0 if entry is None else entry.ino
             pids = tuple(handle.pid for handle in tree.handles.writers() if handle.ino == ino)
+            pids = pids or tuple(tree.arrivals.obstacles.servers(ino))
             out.append(Hold(b"/".join(name.path), pids, staying=self._checkout.staying(name)))
         return out

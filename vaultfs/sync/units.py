@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from vaultfs.tree.obstacles import POSTGRES
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -12,8 +14,7 @@ SQLITE_SUFFIXES = (b"-journal", b"-wal")  # -shm stays on its machine: SQLite ma
 COMPANIONS = SQLITE_SUFFIXES  # what the names of members of a group can end in
 START_BYTES = 16
 _GIT = frozenset({b"HEAD", b"objects", b"refs"})
-_POSTGRES = b"PG_VERSION"
-MARKERS = _GIT | {_POSTGRES}  # a directory may have become a unit when one of these comes into it
+MARKERS = _GIT | {POSTGRES}  # a directory may have become a unit when one of these comes into it
 
 
 def split_name(name: bytes) -> tuple[bytes, bytes]:
@@ -57,4 +58,4 @@ class Known:
     def is_unit(self, name: bytes, names: Collection[bytes]) -> bool:
         """Whether it is a Postgres data directory, or a git directory under any name."""
         del name
-        return _POSTGRES in names or all(needed in names for needed in _GIT)
+        return POSTGRES in names or all(needed in names for needed in _GIT)

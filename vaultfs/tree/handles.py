@@ -9,6 +9,8 @@ from typing import NamedTuple
 from vaultfs import clock
 from vaultfs.tree.statements import error
 
+_REMEMBERED = 256  # inodes of each process
+
 
 class Handle(NamedTuple):
     """One open file. `pid` may be a thread's; 0: opened by vaultfs itself, which holds nothing back."""
@@ -35,6 +37,8 @@ class Handles:
         self._counts: dict[int, int] = {}
         self._writable: dict[int, int] = {}
         self._own: dict[int, int] = {}
+        self._wrote: dict[int, dict[int, None]] = {}  # by process, the newest last
+        self._room = _REMEMBERED
         self._next = 1
 
     def open(self, ino: int, *, writable: bool, pid: int) -> int:
@@ -45,9 +49,27 @@ class Handles:
         self._counts[ino] = self._counts.get(ino, 0) + 1
         if writable:
             self._writable[ino] = self._writable.get(ino, 0) + 1
+            if pid:
+                self._remember(pid, ino)
         if not pid:
             self._own[ino] = self._own.get(ino, 0) + 1
         return number
+
+    def _remember(self, pid: int, ino: int) -> None:
+        wrote = self._wrote.get(pid)
+        if wrote is None:
+            if len(self._wrote) >= self._room:
+                self._wrote = {one: inos for one, inos in self._wrote.items() if _runs(one)}
+                self._room = max(2 * len(self._wrote), _REMEMBERED)
+            wrote = self._wrote[pid] = {}
+        wrote.pop(ino, None)
+        wrote[ino] = None
+        if len(wrote) > _REMEMBERED:
+            del wrote[next(iter(wrote))]
+
+    def wrote(self) -> dict[int, list[int]]:
+        """What programs that still run have opened for writing, closed or not: the newest inodes of each process."""
+        return {pid: list(inos) for pid, inos in self._wrote.items() if _runs(pid)}
 
     def ino(self, number: int) -> int:
         """The inode behind a handle. Raises EBADF."""
@@ -96,3 +118,11 @@ def _one_less(counts: dict[int, int], ino: int) -> None:
         counts[ino] = left
     else:
         del counts[ino]
+
+
+def _runs(pid: int) -> bool:
+    """Whether the process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in {b"Z", b"X"}
+    except (OSError, IndexError):
+        return False

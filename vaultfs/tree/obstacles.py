@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from vaultfs.tree.inode import Flag, Inode, Scope
+from vaultfs.tree.inode import ROOT, Flag, Inode, Scope
 from vaultfs.tree.scope import is_fleeting
 from vaultfs.tree.whereabouts import scope_of
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vaultfs.tree.state import State
 
 OPEN, CHANGED, OCCUPIED = "open", "changed", "occupied"
+POSTGRES = b"PG_VERSION"  # names a directory that is a Postgres (or PGlite) database
 _BELOW = """
 WITH RECURSIVE below(ino) AS (SELECT ino FROM dirent WHERE parent=?
                               UNION SELECT d.ino FROM dirent d JOIN below b ON d.parent=b.ino) SELECT ino FROM below
@@ -99,12 +100,34 @@ class Obstacles:
         below = self._below(node.ino)
         if self._staying(node.ino, below):
             return OCCUPIED
+        if self.servers(node.ino):
+            return OPEN
         for ino in below:
             if self._handles.is_used(ino):
                 return OPEN
             if self._state.changes.dirty(ino) or self._state.changes.within(ino):
                 return CHANGED
         return ""
+
+    def servers(self, directory: int) -> list[int]:
+        """Processes that run on the database in a directory, though they may have no file of it open just now.
+
+        PGlite opens its files one by one as it starts, and has much of them in memory: the tree must not be another
+        one in between. What it wrote into that would go with what it read before.
+        """
+        if self._state.entry(directory, POSTGRES) is None:
+            return []
+        wrote = self._handles.wrote()
+        return [pid for pid, inos in wrote.items() if any(self.is_below(ino, directory) for ino in inos)]
+
+    def is_below(self, ino: int, directory: int) -> bool:
+        """Whether the inode is in the directory, or it."""
+        while ino not in {ROOT, directory}:
+            node = self._state.find(ino)
+            if node is None or node.parent == ino:
+                return False
+            ino = node.parent
+        return ino == directory
 
     def staying(self, directory: int) -> bytes:
         """The name of something below that stays on this machine, so that the whole cannot go; empty: there is none.
