@@ -11,51 +11,21 @@ import resource
 import statistics
 import time
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.fsbench import drop_caches
 from benchmarks.more_base import Found, Part, by_target, mounted, note, read_file, shown, table, write_file
+from benchmarks.more_processes import TICK, spent
 from benchmarks.targets import VaultfsPyfuse3
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from benchmarks.targets import Target
 
-TICK = os.sysconf("SC_CLK_TCK")
 QUIET_SECONDS = 1.0
 REST_SECONDS = 30.0
-
-
-def processes(home: Path) -> dict[int, float]:
-    """Those that name `home` in their command, and their children's children: pid and processor seconds so far."""
-    ours: set[int] = set()
-    parents: dict[int, int] = {}
-    used: dict[int, float] = {}
-    mark = os.fsencode(home) + b"/"
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            words = (entry / "stat").read_text().rpartition(")")[2].split()
-            command = (entry / "cmdline").read_bytes()
-        except OSError:  # it has ended meanwhile
-            continue
-        pid = int(entry.name)
-        parents[pid] = int(words[1])
-        # With those of its children that have ended; those that live are counted themselves.
-        used[pid] = sum(int(word) for word in words[11:15]) / TICK
-        if mark in command:
-            ours.add(pid)
-    while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
-        ours |= more
-    return {pid: used[pid] for pid in ours}
-
-
-def spent(home: Path) -> float:
-    """Processor seconds of the file system's processes so far."""
-    return sum(processes(home).values())
 
 
 def at_rest(home: Path) -> float:

@@ -124,7 +124,8 @@ def run(part: Part) -> Found:
     made = ", ".join(f"{name} {sum(pace) / len(pace):.0f}" for name, pace in paces.items())
     about = (
         f"µs, {rounds * count:,} times each, {rounds} rounds in turn. {AGENTS} agents, each {AGENT_RATE:.0f} "
-        f"operations a second (lines, transactions, saves with fsync, reads); what they made together, a second: {made}."
+        "operations a second (lines, transactions, saves with fsync, reads); what they made together, a second: "
+        f"{made}."
     )
     heads = ["operation", "on", *(f"{percent} of 100" for percent in PERCENTS), "the longest"]
     return Found(f"{about}\n\n{table(heads, lines)}", {"nanoseconds": figures, "agents": paces})

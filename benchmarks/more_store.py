@@ -75,7 +75,8 @@ class OnS3(Published):
         """Bytes a second; 0: no limit."""
         self.vaultfs("remote", "limit", str(rate), "--vault", "bench")
 
-    def progress(self) -> tuple[int, int]:
-        """(bytes that wait, bytes that went up so far)."""
+    def progress(self) -> tuple[int, int, bool]:
+        """(bytes that wait, bytes that went up so far, whether some are on their way now)."""
         sync = self.status()["sync"]
-        return int(sync["pending"]["bytes"]), int(sync["requests"]["bytes_up"])
+        waits = int(sync["pending"]["bytes"])
+        return waits, int(sync["requests"]["bytes_up"]), waits > 0 and sync["transfers"]["total"] > 0
