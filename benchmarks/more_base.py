@@ -65,12 +65,11 @@ class Published(Vaultfs):
 
     def pending(self) -> int:
         """Bytes that are not on the remote yet; commits without bytes count as one."""
-        status = self.status()
-        waiting = status["sync"]["pending"]
-        return int(waiting["bytes"] or waiting["commits"] or status["dirty_bytes"] or 0)
+        waiting = self.status()["sync"]["pending"]
+        return int(waiting["bytes"] or waiting["commits"])
 
     def wait_published(self, limit: float = 120.0) -> None:
-        """Until nothing waits any more; seen for a while, as a commit begins some time after the last write."""
+        """Until nothing waits any more; seen for a while, as nothing waits in the moment of a commit either."""
         end, calm = time.monotonic() + limit, 0
         while calm < 5:
             if time.monotonic() > end:
