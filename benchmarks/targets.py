@@ -103,6 +103,7 @@ class Vaultfs(Target):
 
     name = "vaultfs"
     program = "vaultfs"
+    options: tuple[str, ...] = ()  # of `vaultfs mount`
 
     @classmethod
     def available(cls) -> bool:
@@ -136,7 +137,7 @@ class Vaultfs(Target):
 
     def remount(self) -> None:
         """Mount the vault that was made before."""
-        self.vaultfs("mount", str(self.root), "--vault", "bench")
+        self.vaultfs("mount", str(self.root), "--vault", "bench", *self.options)
 
     def stop(self) -> None:
         """Unmount by our own verb first, so that the daemon is gone when this returns."""
@@ -151,6 +152,13 @@ class Vaultfs(Target):
         """Our own version."""
         shown = subprocess.run([self.command(), "--version"], check=False, capture_output=True, text=True)
         return shown.stdout.strip() or "?"
+
+
+class VaultfsPyfuse3(Vaultfs):
+    """The same without its own loop: pyfuse3 answers every request. Only where the lanes are compared."""
+
+    name = "vaultfs, pyfuse3 alone"
+    options = ("--lane", "pyfuse3")
 
 
 class Gocryptfs(Target):
