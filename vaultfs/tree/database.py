@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from vaultfs.crypto.keys import derive
 from vaultfs.errors import NewerFormatError, StoreDamagedError, StoreFullError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Error = apsw.Error
 FORMAT = 1
 NAME = "meta.db"
+_SALT_BYTES = 16
 
 SCHEMA = """
 -- counters and facts of the store
@@ -93,6 +95,8 @@ def connect(path: Path, key: bytes, *, create: bool = False, immutable: bool = F
     if create:
         flags |= apsw.SQLITE_OPEN_CREATE
     name = f"file:{_quote(path)}?immutable=1" if immutable else f"file:{_quote(path)}"
+    if not create:
+        _check_salt(path, key)
     connection = None
     try:
         connection = apsw.Connection(name, flags=flags | apsw.SQLITE_OPEN_URI)
@@ -108,11 +112,26 @@ def connect(path: Path, key: bytes, *, create: bool = False, immutable: bool = F
     return connection
 
 
+def _salt(key: bytes) -> bytes:
+    return derive(key, salt=b"", label="database salt")[:_SALT_BYTES]
+
+
+def _check_salt(path: Path, key: bytes) -> None:
+    """The first bytes of the file, which SQLite does not look at where the key needs no salt; StoreDamagedError."""
+    try:
+        with path.open("rb") as file:
+            found = file.read(_SALT_BYTES)
+    except OSError:
+        return  # SQLite will say
+    if found and found != _salt(key):
+        raise StoreDamagedError(detail="the metadata database does not begin as it should", object=path.name)
+
+
 def _set_up(connection: apsw.Connection, key: bytes, *, immutable: bool) -> None:
     # sqlite3mc takes the key as SQL; the text stays in this process, and SQLite's errors do not repeat it. As it is: it
     # is as random as the master key, and to stretch it like a passphrase would take 20 ms for each connection.
     connection.execute("PRAGMA cipher='aegis'")
-    connection.execute(f"PRAGMA key='raw:{key.hex()}'")
+    connection.execute(f"PRAGMA key='raw:{key.hex()}{_salt(key).hex()}'")
     if not immutable:
         connection.execute("PRAGMA journal_mode=WAL")
     # Without spilling, SQLite writes nothing before a commit, so only a commit can meet a full disk.
