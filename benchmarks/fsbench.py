@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.report import means, medians, put, table, where
-from benchmarks.targets import TARGETS, Target
+from benchmarks.targets import TARGETS, USUAL, Target
 from benchmarks.workloads import WORKLOADS, Workload
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks/run", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--only", default="", metavar="W,W", help="workloads: " + ", ".join(w.name for w in WORKLOADS))
-    parser.add_argument("--targets", default=",".join(TARGETS), metavar="T,T", help="default: %(default)s")
+    parser.add_argument("--targets", default=",".join(USUAL), metavar="T,T", help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every single figure there")
     parser.add_argument("--update", type=Path, metavar="PAGE", help="also put the table into docs/performance.md")
     parser.add_argument("--work", type=Path, required=True, help=argparse.SUPPRESS)

@@ -157,7 +157,7 @@ class Vaultfs(Target):
 class VaultfsPyfuse3(Vaultfs):
     """The same without its own loop: pyfuse3 answers every request. Only where the lanes are compared."""
 
-    name = "vaultfs, pyfuse3 alone"
+    name = "vaultfs-pyfuse3"
     options = ("--lane", "pyfuse3")
 
 
@@ -254,5 +254,6 @@ def _debian_version(package: str) -> str:
 
 
 TARGETS: dict[str, type[Target]] = {
-    kind.name: kind for kind in (Native, Vaultfs, Gocryptfs, Securefs, Cryfs, Encfs, Rclone)
+    kind.name: kind for kind in (Native, Vaultfs, Gocryptfs, Securefs, Cryfs, Encfs, Rclone, VaultfsPyfuse3)
 }
+USUAL = [name for name in TARGETS if name != VaultfsPyfuse3.name]
