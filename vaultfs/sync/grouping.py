@@ -120,10 +120,7 @@ class Grouping:
         pending = self._pending.pop(main)
         members = {suffix: file for suffix, file in (pending.before | pending.changes).items() if file is not None}
         if pending.seen is None:
-            for suffix in (b"", *COMPANIONS):
-                plain = self._plain(_beside(main, suffix))
-                if plain is not None and suffix not in members and suffix not in pending.changes:
-                    members[suffix] = plain
+            self._take_in(main, pending, members)
         database = members.get(b"")
         grouped = pending.was_group
         if pending.start:
@@ -146,6 +143,17 @@ class Grouping:
         for suffix, file in sorted(members.items()):
             self._editor.write(_beside(main, suffix), file, seen=None if suffix else pending.seen)
             self.seen[_beside(main, suffix)] = encode_seen(replace(file, version=self._dot, placed=None))
+
+    def _take_in(self, main: Path, pending: _Pending, members: dict[bytes, File]) -> None:
+        """What stood beside the database before it was one belongs to it, or has been replaced."""
+        for suffix in (b"", *COMPANIONS):
+            plain = self._plain(_beside(main, suffix))
+            if plain is None:
+                continue
+            if suffix and suffix in pending.changes:
+                self._editor.delete(_beside(main, suffix))  # SQLite makes a new journal each time: no conflict
+            elif suffix not in members and suffix not in pending.changes:
+                members[suffix] = plain
 
     # -- which group
 
