@@ -23,16 +23,23 @@ ROUNDS = 10
 @pytest.mark.long
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_both_at_once(name: str, need: Callable[..., None], pair: tuple[Computer, Computer], base: Path) -> None:
-    """The agent was used before and is adopted on both: what belongs to one machine, its locks first of all, stays."""
+    """The agent is adopted on both: what belongs to one machine, its locks first of all, stays there.
+
+    Each has used it once before. In a new place OpenClaw begins by migrating its state, under a claim that is a row of
+    the database: where two do that at once, one is told to try again.
+    """
     need(name)
     a, b = pair
     a.turn(name, "start", how="first", at=f".{name}")
     a.run("adopt", name, "--vault", "vault", seconds=300)
+    assert a.turn(name, "at_a").marks == ["start", "at_a"]
     a.handoff()
     settle(a, b)
     b.run("adopt", name, "--vault", "vault", seconds=300)
+    assert b.turn(name, "at_b").marks == ["start", "at_a", "at_b"]
+    b.handoff()
     settle(a, b)
-    marks = {"start"}
+    marks = {"start", "at_a", "at_b"}
     for number in range(ROUNDS):
         begun = [(one, one.begin(name, "resume", f"MARK-{one.label}{number} hello")) for one in (a, b)]
         for one, turn in begun:

@@ -120,17 +120,7 @@ class Grouping:
         pending = self._pending.pop(main)
         members = {suffix: file for suffix, file in (pending.before | pending.changes).items() if file is not None}
         if pending.seen is None:
-            hidden = self._group(main) is not None
-            for suffix in (b"", *COMPANIONS):
-                path = _beside(main, suffix)
-                plain = self._plain(path)
-                if plain is None or suffix in members or suffix in pending.changes:
-                    continue
-                if hidden and suffix:
-                    # A merge brought it there, and nobody here has seen it: it is no log of this database.
-                    self._editor.put_aside(path)
-                else:
-                    members[suffix] = plain
+            self._take_in(main, pending, members)
         database = members.get(b"")
         grouped = pending.was_group
         if pending.start:
@@ -153,6 +143,24 @@ class Grouping:
         for suffix, file in sorted(members.items()):
             self._editor.write(_beside(main, suffix), file, seen=None if suffix else pending.seen)
             self.seen[_beside(main, suffix)] = encode_seen(replace(file, version=self._dot, placed=None))
+
+    def _take_in(self, main: Path, pending: _Pending, members: dict[bytes, File]) -> None:
+        """What stood beside the database before it was one belongs to it, or has been replaced."""
+        hidden = self._group(main) is not None
+        for suffix in (b"", *COMPANIONS):
+            path = _beside(main, suffix)
+            plain = self._plain(path)
+            if plain is None:
+                continue
+            if suffix in pending.changes:
+                if suffix and not hidden:
+                    self._editor.delete(path)  # SQLite makes a new journal each time: no conflict
+            elif suffix not in members:
+                if hidden and suffix:
+                    # A merge brought it there, and nobody here has seen it: it is no log of this database.
+                    self._editor.put_aside(path)
+                else:
+                    members[suffix] = plain
 
     # -- which group
 
