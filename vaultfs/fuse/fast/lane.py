@@ -110,8 +110,9 @@ class FastLane:
             quick, turn = now - slept < QUICK_NS, now + SLICE_NS
             while True:
                 if not ready(0):
-                    # Eagerly, if the last ones came quickly.
-                    end = clock() + (LOOK_NS if quick else 0)
+                    # Eagerly, if the last ones came quickly, and no task of ours has to go on for an answer.
+                    busy = self._with_pyfuse3 or self._waiting
+                    end = clock() + (LOOK_NS if quick and not busy else 0)
                     while not (found := ready(0)) and clock() < end:
                         pass
                     if not found:
@@ -119,8 +120,8 @@ class FastLane:
                 try:
                     size = read(number, buffers)
                 except OSError as error:
-                    if error.errno == errno.ENODEV:
-                        return  # unmounted
+                    if error.errno in {errno.ENODEV, errno.ECONNABORTED}:
+                        return  # unmounted, or the kernel was told to give the connection up
                     if error.errno in {errno.EAGAIN, errno.ENOENT, errno.EINTR}:
                         continue  # the request was withdrawn
                     raise
