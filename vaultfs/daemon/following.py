@@ -84,6 +84,7 @@ class Following:
         self._mounted = trio.Event()
         self._settled = trio.Event()  # there is an engine, or it is known that there will be none
         self._scope = trio.CancelScope()
+        self._ended = trio.Event()  # nothing of it works with the tree any more
         self.failure: VaultfsError | None = None
         self.engine: Engine | None = None
         self._asked = trio.Event()
@@ -92,7 +93,12 @@ class Following:
 
     async def run(self) -> None:
         """Until `finish`, or cancelled. A remote that cannot even be opened is told in `facts`; the mount goes on."""
-        job = self._opened.job
+        try:
+            await self._run(self._opened.job)
+        finally:
+            self._ended.set()
+
+    async def _run(self, job: Job) -> None:
         if not job.remote:
             return
         with self._scope:
@@ -221,6 +227,9 @@ class Following:
         if self.left:
             log.warning("unmounted, and not everything is published")
         self._scope.cancel()
+        # The tree is closed next: what goes on to its next checkpoint must not find it closed.
+        with trio.move_on_after(PATIENCE):
+            await self._ended.wait()
 
     def _left(self) -> str:
         if self._opened.job.options.read_only:

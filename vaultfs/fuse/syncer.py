@@ -16,7 +16,8 @@ from vaultfs.fuse.threads import DiskThread
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-INLINE_NS = 400_000
+# So long that a busy processor is not taken for a slow disk: beside other work a thread's turns cost more than that.
+INLINE_NS = 2_000_000
 _OLD_WEIGHT, _ALL_WEIGHT = 7, 8
 
 
