@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -12,6 +13,9 @@ from tests.sync.fetchers import BLOCK
 from tests.sync.vaults import A, Machine, Made, Vault, make_head, make_pack, noise
 from vaultfs.sync.ahead import Ahead
 from vaultfs.sync.fetching import PIECE
+
+if TYPE_CHECKING:
+    from vaultfs.format.head import PackPlace
 
 pytestmark = [pytest.mark.trio, pytest.mark.usefixtures("autojump_clock")]
 
@@ -88,3 +92,25 @@ async def test_who_reads_meanwhile_waits_for_the_piece(vault: Vault, here: Machi
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(partial(here.fetcher.blocks, [row]))
     assert (vault.remote.requests - before).gets == -(-made.place.size // PIECE)
+
+
+async def test_a_fault_with_one_pack_ends_nothing() -> None:
+    """As where a full disk has taken the database back, and with it what is known of the pack."""
+    asked: list[bytes] = []
+
+    class Faulty:
+        async def whole(self, place: PackPlace) -> None:
+            asked.append(place.id)
+            if len(asked) == 1:
+                raise KeyError(place.id)
+
+    first, second = pack(1).place, pack(2).place
+    ahead = Ahead(Faulty(), 10 << 20)  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ahead.run)
+        ahead.want([first])
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        ahead.want([second])
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        nursery.cancel_scope.cancel()
+    assert asked == [first.id, second.id]

@@ -52,6 +52,9 @@ class Ahead:
             except (RemoteError, OSError) as error:
                 self._due.clear()
                 _log.info("not fetched ahead: %s", type(error).__name__)
+            except Exception:  # noqa: BLE001 - nobody has asked for it: a fault must not end what others wait for
+                self._due.clear()
+                _log.exception("not fetched ahead")
 
     async def _some(self) -> None:
         while self._due:

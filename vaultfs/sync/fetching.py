@@ -136,16 +136,17 @@ class Fetcher:
 
     async def whole(self, pack: PackPlace) -> None:
         """Bring a pack, as far as it is not here. It is not looked into: who reads of it checks what he reads."""
-        number = self._places.add_pack(pack.id, ON_REMOTE)
         for start in range(0, pack.size, PIECE):
             end = min(start + PIECE, pack.size)
+            number = self._places.add_pack(pack.id, ON_REMOTE)
             if self._places.pack_of(number)[1] != ON_REMOTE or self._cache.holds(number, start, end):
                 continue
             mine = _Flying(number, start, end, trio.Event())
             self._flying.append(mine)
             try:
                 data = await self._wary.get(pack_name(pack.id), start, end - start, bytes)
-                self._cache.put(number, start, data)
+                # By its number as it is now: a full disk may have taken the database back to before it had one.
+                self._cache.put(self._places.add_pack(pack.id, ON_REMOTE), start, data)
             finally:
                 self._land(mine)
 
