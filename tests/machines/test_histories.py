@@ -23,7 +23,7 @@ from vaultfs.errors import RollbackError
 from vaultfs.sync import publish, thinning
 from vaultfs.sync.garbage import Garbage
 
-HISTORIES = 1000  # and as many more in test_histories_thinned.py: whole files go to one worker
+HISTORIES = 500  # and as many more in test_histories_thinned.py: whole files go to one worker
 AT_ONCE = 50  # histories in one test
 
 
