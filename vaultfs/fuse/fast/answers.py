@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from vaultfs.fuse.meaning import Meaning
     from vaultfs.fuse.meaning.files import Opened
 
+    Handler = Callable[[Record, int, int, int], bytes | None]  # record, its size, unique, node
+
 
 _TELLS_NODE = frozenset((Op.LOOKUP, Op.MKDIR, Op.CREATE))
 _TELLS_HANDLE = frozenset((Op.OPEN, Op.CREATE))
@@ -46,7 +48,7 @@ class Answers:
     def __init__(self, meaning: Meaning) -> None:
         self.caller = Asker()
         self._meaning = meaning
-        table: dict[int, Callable[[Record, int, int, int], bytes | None]] = {
+        table: dict[int, Handler] = {
             Op.LOOKUP: self._lookup,
             Op.FORGET: self._forget,
             Op.GETATTR: self._getattr,
@@ -62,14 +64,14 @@ class Answers:
             Op.FSYNC: self._fsync,
             Op.GETXATTR: self._getxattr,
             # Asked once, never again: with write-back the data arrives before close(2) returns all the same.
-            Op.FLUSH: self._not_needed,
+            Op.FLUSH: _always(errno.ENOSYS),
             # So, too: a listing needs no handle, and the kernel may keep it until it changes the directory itself.
-            Op.OPENDIR: self._not_needed,
+            Op.OPENDIR: _always(errno.ENOSYS),
             Op.READDIR: self._readdir,
-            Op.RELEASEDIR: self._done,
+            Op.RELEASEDIR: _always(0),
             Op.FSYNCDIR: self._fsync,
             Op.CREATE: self._create,
-            Op.IOCTL: self._ioctl,
+            Op.IOCTL: _always(errno.ENOTTY),
             Op.BATCH_FORGET: self._batch_forget,
             Op.READDIRPLUS: self._readdirplus,
             Op.RENAME2: self._rename2,
@@ -156,7 +158,7 @@ class Answers:
         meaning = self._meaning
         if meaning.tree.crowded:
             raise Postponed(meaning.housekeeping.room)
-        return wire.written(unique, meaning.write_file(handle, offset, memoryview(record)[DATA_AT:size]))
+        return wire.length_only(unique, meaning.write_file(handle, offset, memoryview(record)[DATA_AT:size]))
 
     def _release(self, record: Record, size: int, unique: int, node: int) -> bytes:
         del node
@@ -168,18 +170,6 @@ class Answers:
         del record, size, node
         if not self._meaning.syncer.at_once():
             raise Postponed
-        return wire.error(unique, 0)
-
-    def _not_needed(self, record: Record, size: int, unique: int, node: int) -> bytes:
-        del record, size, node
-        return wire.error(unique, errno.ENOSYS)
-
-    def _ioctl(self, record: Record, size: int, unique: int, node: int) -> bytes:
-        del record, size, node
-        return wire.error(unique, errno.ENOTTY)
-
-    def _done(self, record: Record, size: int, unique: int, node: int) -> bytes:
-        del record, size, node
         return wire.error(unique, 0)
 
     # -- directories
@@ -232,7 +222,7 @@ class Answers:
         room, _ = fields(wire.PAIR, record, size)
         value = self._meaning.attribute(node, name_at(record, size, BODY + wire.PAIR.size))
         if not room:
-            return wire.size_only(unique, len(value))
+            return wire.length_only(unique, len(value))
         if len(value) > room:
             return wire.error(unique, errno.ERANGE)
         return wire.head(unique, len(value)) + value
@@ -240,3 +230,13 @@ class Answers:
 
 def _flags(opened: Opened) -> int:
     return (wire.DIRECT_IO if opened.direct else 0) | (wire.KEEP_CACHE if opened.keep_cache else 0)
+
+
+def _always(number: int) -> Handler:
+    """The same answer for whoever asks; 0: done, as there is nothing to do."""
+
+    def answer(record: Record, size: int, unique: int, node: int) -> bytes:
+        del record, size, node
+        return wire.error(unique, number)
+
+    return answer

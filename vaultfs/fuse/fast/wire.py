@@ -72,7 +72,7 @@ _ENTRY = Struct("=IiQ" + "QQQQII" + _ATTR)
 _ATTRIBUTES = Struct("=IiQ" + "QII" + _ATTR)
 _OPEN = Struct("=IiQ" + "QI4x")
 _CREATED = Struct("=IiQ" + "QQQQII" + _ATTR + "QI4x")
-_WRITTEN = Struct("=IiQ" + "I4x")
+_LENGTH = Struct("=IiQ" + "I4x")
 _PLUS = Struct("=" + "QQQQII" + _ATTR + "QQII")
 _DIRENT = Struct("=QQII")
 _FORGET_INODE = Struct("=IiQ" + "Qqq")
@@ -223,14 +223,9 @@ def created(unique: int, node: Node, handle: int, flags: int) -> bytes:
     return _CREATED.pack(_CREATED.size, 0, unique, node.ino, 0, *_times(node), *_attr(node), handle, flags)
 
 
-def written(unique: int, length: int) -> bytes:
-    """So many bytes were taken."""
-    return _WRITTEN.pack(_WRITTEN.size, 0, unique, length)
-
-
-def size_only(unique: int, length: int) -> bytes:
-    """How long an attribute's value is, for who has not asked for it yet."""
-    return _WRITTEN.pack(_WRITTEN.size, 0, unique, length)
+def length_only(unique: int, length: int) -> bytes:
+    """So many bytes were taken by a WRITE, or are in the value of an attribute that is not asked for yet."""
+    return _LENGTH.pack(_LENGTH.size, 0, unique, length)
 
 
 def line(name: bytes, node: Node, after: int) -> bytes:
