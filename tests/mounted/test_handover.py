@@ -124,6 +124,17 @@ def test_what_is_only_in_the_page_cache_comes_whatever_became_of_the_name() -> N
             file.close()
 
 
+def test_a_file_that_was_handed_over_goes_with_its_last_name() -> None:
+    with served("tests.support.cutting:control") as vault:
+        path = vault.mountpoint / "file"
+        with open(path, "wb", buffering=0) as file:
+            ino = os.fstat(file.fileno()).st_ino
+            file.write(b"cached")
+            assert vault.ask(content=[ino])["after"] == ["cached"]
+        path.unlink()
+        assert any(vault.ask(gone=ino, wait=seconds)["gone"] for seconds in (0, 0.1, 1, 5))
+
+
 def test_a_shared_mapping_is_handed_over() -> None:
     with served("tests.support.cutting:control") as vault:
         path = vault.mountpoint / "mapped"

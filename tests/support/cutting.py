@@ -26,6 +26,14 @@ def _whole(tree: Tree, parent: int, name: bytes) -> bytes | None:
     return tree.content.read(node.ino, 0, node.size)
 
 
+def _is_there(tree: Tree, ino: int) -> bool:
+    try:
+        tree.inode(ino)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _acknowledged(path: Path) -> list[int]:
     data = path.read_bytes()
     return [int.from_bytes(data[8 * at : 8 * at + 8], "little") for at in range(WRITERS)]
@@ -37,6 +45,9 @@ async def control(tree: Tree, operations: Operations, place: str, words: list[st
     async for question in questions():
         if "writers" in question:
             say(writers=len(tree.handles.writers()), used=[tree.handles.is_used(ino) for ino in question["writers"]])
+        elif "gone" in question:
+            await trio.sleep(question["wait"])  # the kernel says in its own time that it let go
+            say(gone=not _is_there(tree, question["gone"]))
         elif "content" in question:
             found = [tree.content.read(ino, 0, 1 << 20) for ino in question["content"]]
             await handover(operations, place)

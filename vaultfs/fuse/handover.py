@@ -35,8 +35,7 @@ async def handover(operations: Meaning, mountpoint: str) -> None:
         return
     closed: list[int] = []
     await through_mount(lambda: _hand_over(operations, mountpoint, inos, closed))
-    for ino in closed:
-        await trio.to_thread.run_sync(_give_back, operations.notes, ino)
+    await trio.to_thread.run_sync(_settle, operations.notes, inos, closed)
 
 
 def _hand_over(operations: Meaning, mountpoint: str, inos: Iterable[int], closed: list[int]) -> None:
@@ -78,7 +77,13 @@ def _one(directory: int, name: str) -> None:
         os.close(descriptor)
 
 
-def _give_back(kernel: Notes, ino: int) -> None:
-    """The dearer way, which needs no permission: before the kernel drops pages it writes the dirty ones."""
-    with suppress(FileNotFoundError):
-        kernel.inode(ino)
+def _settle(kernel: Notes, inos: Iterable[int], closed: Iterable[int]) -> None:
+    """In a thread that has the kernel's descriptor."""
+    for ino in inos:
+        # Else a file that loses its real names would stay, with all its bytes, for the one that it was found by.
+        with suppress(OSError):
+            kernel.entry(virtual.OPEN, b"%d" % ino)
+    for ino in closed:
+        # The dearer way, which needs no permission: before the kernel drops pages it writes the dirty ones.
+        with suppress(FileNotFoundError):
+            kernel.inode(ino)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from vaultfs.fuse import virtual
 from vaultfs.fuse.telling import Note, Step, forget, tell
 from vaultfs.fuse.threads import through_mount
 from vaultfs.tree.incoming import NotHereError
@@ -92,7 +93,8 @@ class Presenter:
         for problem in refused:
             if problem is not None and problem.errno != errno.EBUSY:
                 raise problem
-        return [Note(step.parent, step.name, 0) for step in missed]
+        staged = [Note(virtual.STAGING, step.token, 0) for step in missed if step.token is not None]
+        return [Note(step.parent, step.name, 0) for step in missed] + staged
 
     def _held(self, batch: Batch) -> bool:
         return any(self._tree.arrivals.busy(swap) in {OPEN, CHANGED} for swap in batch.swaps)
