@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from vaultfs.crypto.epochs import members
 from vaultfs.errors import NewerFormatError, NoSuchCommitError, RemoteDamagedError, RemoteObjectMissingError
 from vaultfs.format.head import HeadRefusedError, epoch_of_head, head_name, open_head, parse_name, vector_of
-from vaultfs.format.node_codec import node_key
+from vaultfs.format.pack import node_key
 from vaultfs.sync.catalog import Catalog
 from vaultfs.sync.depth import allow_depth
 from vaultfs.sync.fetching import Fetcher
