@@ -102,7 +102,8 @@ class Cache:
     def evict(self, limit: int) -> int:
         """Removes what was not read for longest until `limit` bytes are left at most; returns how many went.
 
-        Packs that are still to be published stay, even if they are on the remote already.
+        Packs that are still to be published stay, even if they are on the remote already, and so do those of which a
+        crash would make the database say that they are.
         """
         self._known()
         return self._evict(limit)
@@ -111,7 +112,7 @@ class Cache:
         sizes, before = self._known(), self._total
         if before <= limit:
             return 0
-        staying = self._ledger.waiting_packs() | self._blocks.pinned | {keep}
+        staying = self._ledger.waiting_packs() | self._blocks.pinned | self._state.settling | {keep}
         for number in list(sizes):
             if self._total <= limit:
                 break

@@ -201,6 +201,7 @@ class DurableWork:
         self._keeper = keeper
         self._oldest = oldest
         self._long = keeper.log_pages > _LOG_PAGES
+        self._settled = frozenset(keeper.state.settling)
         self._path = keeper.state.store / database.NAME
 
     def run(self) -> None:
@@ -236,8 +237,9 @@ class DurableWork:
             raise failure from problem
 
     def apply(self) -> Work | None:
-        """Frees what the durable database no longer needs."""
+        """Frees what the durable database no longer needs, and lets the cache evict what it says was published."""
         self._keeper.state.journal.release(self._oldest)
+        self._keeper.state.settling -= self._settled
         return None
 
 

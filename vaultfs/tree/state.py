@@ -81,6 +81,7 @@ class State(Rows):
         # taken over by a cut that is being committed stands apart.
         self.let_go: set[int] = set()
         self.let_go_before: set[int] = set()
+        self.settling: set[int] = set()  # packs on the remote, of which the database on disk does not say so yet
         self.recording = False  # whether what is changed now is recorded there
         self.changed = 0  # changes in the open transaction
         self.quiet = False  # what is changed now comes from a commit: it is no edit, and nobody here is its writer
