@@ -43,6 +43,7 @@ class Cache:
         self.limit: int | None = None
         self._codecs: OrderedDict[int, PackCodec] = OrderedDict()
         blocks.used = self._used
+        blocks.lost = self._lost
 
     @property
     def bytes(self) -> int:
@@ -141,12 +142,16 @@ class Cache:
         return path_of(self._blocks.directory, self._ledger.pack_of(number).id)
 
     def _codec(self, number: int) -> PackCodec:
-        codec = self._codecs.get(number)
-        if codec is None:
-            codec = self._codecs[number] = PackCodec(self._state.keys, self._ledger.pack_of(number).id)
+        codec, pack_id = self._codecs.get(number), self._ledger.pack_of(number).id
+        if codec is None or codec.id != pack_id:
+            codec = self._codecs[number] = PackCodec(self._state.keys, pack_id)
             if len(self._codecs) > _CODECS:
                 self._codecs.popitem(last=False)
         return codec
+
+    def _lost(self) -> None:
+        self._codecs.clear()
+        self._sizes = None
 
     def _used(self, number: int) -> None:
         if self._sizes is not None and number in self._sizes:

@@ -107,7 +107,11 @@ class State(Rows):
         self._changes.clear()
         self.devices.clear()
         self.quiet = False
+        next_pack = self.next_pack
         self.load_totals()
+        # What the journal knows nothing of, like packs of the remote, is gone; somebody may still speak of it by its
+        # number, and it must not come to mean a pack that is written here.
+        self.next_pack = max(next_pack, self.next_pack)
 
     # -- one change
 
