@@ -58,6 +58,21 @@ async def test_published_and_evicted_and_killed(computer: Callable[[str], Comput
     assert await a.read("f") == DATA
 
 
+async def test_a_machine_that_keeps_running_keeps_to_its_limit(computer: Callable[[str], Computer]) -> None:
+    """Also with what it published since it looked at its cache for the first time."""
+    a = computer("a")
+    await a.begin()
+    await a.sync()
+    a.engine.ports.cache_limit = a.tree.cache.limit = LIMIT
+    assert a.tree.cache.bytes <= LIMIT
+    for number in range(6):
+        await a.write("f", noise(number, 150_000))  # the same file again and again: all but the last is dead
+        await a.sync()
+        assert room(a) <= LIMIT
+        assert a.tree.cache.bytes == room(a)
+    assert await a.read("f") == noise(5, 150_000)
+
+
 async def test_a_waiting_pack_that_is_gone_keeps_nobody_from_beginning(computer: Callable[[str], Computer]) -> None:
     """As a crash right behind an eviction left it, before evictions waited for the disk; the remote has it all."""
     a = computer("a")

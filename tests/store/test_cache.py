@@ -169,6 +169,16 @@ def test_only_what_was_published_is_evicted(stores: StoreMaker, remote: RemotePa
     assert problems(tree) == []
 
 
+def test_what_only_counts_as_published_is_never_evicted(stores: StoreMaker) -> None:
+    tree, data = stores.new(), os.urandom(4 * BLOCK_BYTES)
+    ino, pack = published(tree, data)
+    assert tree.cache.bytes == 0
+    tree.ledger.withdraw(1)
+    tree.cache.stored(pack)
+    assert tree.cache.evict(0) == 0
+    assert content(tree, ino) == data
+
+
 def test_what_was_published_is_not_evicted_while_a_crash_could_take_that_back(
     stores: StoreMaker, remote: RemotePacks
 ) -> None:

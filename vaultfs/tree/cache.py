@@ -130,8 +130,10 @@ class Cache:
                 self._note(number, 0)
 
     def _remove(self, number: int) -> None:
-        path = self._path(number)
-        if self._state.one("SELECT state FROM pack WHERE pack=?", number) == PUBLISHED:
+        path, state = self._path(number), self._ledger.pack_of(number).state
+        if state < PUBLISHED:
+            return  # a lost transaction took back that it was published: nobody else is known to have it
+        if state == PUBLISHED:
             self._ledger.set_pack_state(number, REMOTE)
         path.unlink(missing_ok=True)
         self._blocks.reader.drop(number)
