@@ -96,3 +96,22 @@ def test_the_cache_writes_the_header_of_the_pack_that_the_number_means(stores: S
         tree.cache.put(number, 5000, b"x")
         header = path_of(tree.blocks.directory, pack_id).read_bytes()[:HEADER_BYTES]
         assert parse_header(header)[1] == pack_id
+
+
+def test_a_pack_that_finds_no_room_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "pwrite", no_room)
+    with pytest.raises(OSError, match="No space left"):
+        PackWriter(tmp_path, KEYS, 1)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_pack_that_cannot_be_read_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, reader, closed = PackWriter(tmp_path, KEYS, 1), PackReader(tmp_path, KEYS), []
+    place, real = writer.add(block_id(KEYS, DATA), DATA), os.close
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", no_room)
+        patch.setattr(os, "close", lambda descriptor: (closed.append(descriptor), real(descriptor)))
+        with pytest.raises(OSError, match="No space left"):
+            reader.read(place, writer.id)
+    assert len(closed) == 1
+    assert reader.read(place, writer.id) == DATA

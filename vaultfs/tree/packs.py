@@ -68,7 +68,10 @@ def path_of(directory: Path, pack_id: bytes) -> Path:
 
 
 class PackWriter:
-    """Appends sealed entries to a new pack; one writer for one thread at a time."""
+    """Appends sealed entries to a new pack; one writer for one thread at a time.
+
+    Making one raises `OSError`; then there is no file.
+    """
 
     def __init__(self, directory: Path, keys: VaultKeys, number: int) -> None:
         self.number = number
@@ -79,7 +82,11 @@ class PackWriter:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self.file = PackFile(os.open(self.path, flags, 0o600), PackCodec(keys, pack_id))
         self.size = 0
-        self._append(self.file.codec.header())
+        try:
+            self._append(self.file.codec.header())
+        except OSError:
+            self.path.unlink(missing_ok=True)
+            raise
         self._named = False
 
     @property
@@ -157,7 +164,7 @@ class PackReader:
         descriptor = os.open(path_of(self.directory, pack_id), os.O_RDONLY | os.O_CLOEXEC)
         try:
             _, found = parse_header(os.pread(descriptor, HEADER_BYTES, 0))
-        except PackDamagedError:
+        except (PackDamagedError, OSError):
             os.close(descriptor)
             raise
         file = PackFile(descriptor, PackCodec(self._keys, pack_id))
