@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.store.stores import DEVICE, KEYS, StoreMaker, content, make_file, work_off
+from vaultfs import clock
 from vaultfs.errors import VaultfsError
 from vaultfs.tree import ROOT, create_store
 from vaultfs.tree.collect import CollectWork
@@ -129,6 +130,18 @@ def test_deleting_makes_room(disk: Disk, maker: StoreMaker, *, spare: bool) -> N
     assert keep_house(tree) == []
     assert tree.stats().pack_bytes < 16 << 20
     assert content(tree, tree.names.lookup(ROOT, b"f").ino) == DATA
+
+
+def test_a_clock_that_was_set_back_does_not_hide_a_full_disk(
+    disk: Disk, maker: StoreMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = maker.new()
+    make_file(tree, b"f", DATA)
+    disk.leave(12 << 20)
+    hour_ago = clock.tick() - 3600_000_000_000
+    monkeypatch.setattr(clock, "tick", lambda: hour_ago)
+    with pytest.raises(OSError, match="No space left"):
+        make_file(tree, b"g")
 
 
 def test_a_full_disk_is_not_searched_at_each_turn(disk: Disk, maker: StoreMaker) -> None:

@@ -128,7 +128,7 @@ class State(Rows):
         if self.failed:
             raise error(self.failed)
         now = clock.tick()
-        if grows and now - self._space_checked > _SPACE_CHECK_NS:
+        if grows and not 0 <= now - self._space_checked <= _SPACE_CHECK_NS:  # the clock may have been set back
             if self.disk_full():
                 raise error(errno.ENOSPC)
             self._space_checked = now
