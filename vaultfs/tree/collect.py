@@ -102,7 +102,7 @@ class CollectWork:
         return True
 
     def apply(self) -> Work | None:
-        """Lets the database know; the files are removed once that is on disk."""
+        """Lets the database know; the files are removed once the journal is known to have that on disk."""
         state, blocks, writer = self._state, self._blocks, self._writer
         blocks.garbage_bytes = self._garbage
         if writer is not None:
@@ -136,7 +136,32 @@ class CollectWork:
 
 
 class RemoveWork:
-    """Removes the files of dead packs once the journal says on disk that they are dead."""
+    """Removes the files of dead packs, after the journal has said, in a frame on disk, that they may be gone.
+
+    Frames that no checkpoint covers may still speak of blocks in these packs. A replay takes a missing block for the
+    end of what a power cut left, unless it knows of the frame that it had been on disk: only a later frame tells.
+    """
+
+    def __init__(self, state: State, blocks: Blocks, gone: list[bytes]) -> None:
+        self._state = state
+        self._ticket = Ticket(state, blocks)
+        self._blocks = blocks
+        self._gone = gone
+
+    def run(self) -> None:
+        """Waits until it is on disk that the packs are dead."""
+        self._ticket.run()
+
+    def apply(self) -> Work:
+        """Notes that in the journal. Raises `OSError`; then the files stay until the next collection."""
+        self._state.begin(grows=False)  # makes room: without the note nothing may be removed
+        self._ticket.noted()
+        self._ticket.confirm()
+        return _Unlink(self._state, self._blocks, self._gone)
+
+
+class _Unlink:
+    """The second half: the note is made durable, too, and then nothing asks for the files any more."""
 
     def __init__(self, state: State, blocks: Blocks, gone: list[bytes]) -> None:
         self._ticket = Ticket(state, blocks)
