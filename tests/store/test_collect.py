@@ -14,6 +14,8 @@ from tests.support.quick_stores import quick_stores
 from vaultfs.format.pack import BLOCK_BYTES
 from vaultfs.tree import ROOT, collect, packs
 from vaultfs.tree.housekeeping import SyncWork
+from vaultfs.tree.nodes import NodesWork
+from vaultfs.tree.packs import PackWriter, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,3 +151,43 @@ def test_nothing_is_removed_where_the_note_finds_no_room(stopped: Stopped, monke
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
         work.apply()
     assert pack_files(tree) >= stopped.before
+
+
+# -- nodes of a merge
+
+NODES = {bytes([number]) * 32: os.urandom(100) for number in range(3)}
+
+
+def nodes_work(tree: Tree) -> NodesWork:
+    return NodesWork(tree.state, tree.blocks, tree.ledger, NODES)
+
+
+def test_a_pack_for_nodes_is_not_collected_before_they_are_in_it(stores: StoreMaker) -> None:
+    """It waits for the housekeeping before it, which may be a checkpoint and a collection."""
+    tree = stores.new()
+    work = nodes_work(tree)
+    work_off(SyncWork(tree.keeper))
+    work_off(tree.keeper.collect())
+    work_off(work)
+    pack = tree.ledger.pack_of(work.pack)
+    assert path_of(tree.blocks.directory, pack.id).exists()
+    assert not tree.blocks.pinned
+
+
+@pytest.mark.parametrize("fails", ["add", "finish"])
+def test_nodes_in_a_pack_that_was_not_finished_are_nowhere(
+    stores: StoreMaker, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """And the pack goes."""
+    tree = stores.new()
+    work = nodes_work(tree)
+    with monkeypatch.context() as full:
+        full.setattr(PackWriter, fails, no_room)
+        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+            work_off(work)
+    assert [tree.ledger.place_of_node(name) for name in NODES] == [None] * len(NODES)
+    assert not tree.blocks.pinned
+    assert pack_files(tree)
+    work_off(SyncWork(tree.keeper))
+    work_off(tree.keeper.collect())
+    assert not pack_files(tree)
