@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.store.cut_vault import Vault
     from tests.store.stores import StoreMaker
     from vaultfs.tree import Tree
     from vaultfs.tree.housekeeping import Work
@@ -151,6 +152,29 @@ def test_nothing_is_removed_where_the_note_finds_no_room(stopped: Stopped, monke
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
         work.apply()
     assert pack_files(tree) >= stopped.before
+
+
+# -- commits
+
+
+def test_a_block_that_a_cut_needs_stays_in_its_pack(vault: Vault) -> None:
+    """Else the pack that it comes to could go when the file does, while the commit is still being made."""
+    tree = vault.tree
+    tree.flush()
+    data = os.urandom(BLOCK_BYTES)
+    vault.write(b"kept", data)
+    overwrite(tree, vault.write(b"f", b""))
+    work_off(SyncWork(tree.keeper))
+    collecting = tree.keeper.collect()
+    collecting.run()
+    cut = vault.commits.cut(tree)
+    work_off(collecting.apply())
+    vault.unlink(b"kept")
+    work_off(SyncWork(tree.keeper))
+    work_off(tree.keeper.collect())
+    work_off(cut.work())
+    committed = vault.commits.settle(tree, cut)
+    assert vault.commits.tree_of(committed)[b"kept",].data == data
 
 
 # -- nodes of a merge

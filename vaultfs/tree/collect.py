@@ -105,19 +105,21 @@ class CollectWork:
         """Lets the database know; the files are removed once the journal is known to have that on disk."""
         state, blocks, writer = self._state, self._blocks, self._writer
         blocks.garbage_bytes = self._garbage
+        # A commit may have been made meanwhile, or be about to be: then it keeps its blocks by keeping their packs.
+        kept = blocks.pinned | Ledger(state).waiting_packs()
         if writer is not None:
             state.begin(grows=False)
             blocks.put_pack(writer.number, writer.id, 0)
             blocks.finish(writer)
             state.end()
-        for start in range(0, len(self._moved), _PER_FRAME):
+        moves = [moved for moved in self._moved if moved.old_pack not in kept]
+        for start in range(0, len(moves), _PER_FRAME):
             state.begin(grows=False)
-            for moved in self._moved[start : start + _PER_FRAME]:
+            for moved in moves[start : start + _PER_FRAME]:
                 blocks.move(*moved)
             if state.pending:
                 state.end()
         gone = self._unknown()
-        kept = blocks.pinned | Ledger(state).waiting_packs()  # a commit may have been made meanwhile
         for pack, pack_id in self._dead:
             if pack in kept:
                 continue
