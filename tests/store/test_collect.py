@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from tests.store.platter import Platter
 from tests.store.stores import content, make_file, names_of, work_off
 from tests.support.quick_stores import quick_stores
 from vaultfs.format.pack import BLOCK_BYTES
+from vaultfs.sync.resealing import _seal_anew
 from vaultfs.tree import ROOT, collect, packs
 from vaultfs.tree.housekeeping import SyncWork
 from vaultfs.tree.nodes import NodesWork
@@ -19,7 +21,6 @@ from vaultfs.tree.packs import PackWriter, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.store.cut_vault import Vault
     from tests.store.stores import StoreMaker
@@ -175,6 +176,46 @@ def test_a_block_that_a_cut_needs_stays_in_its_pack(vault: Vault) -> None:
     work_off(cut.work())
     committed = vault.commits.settle(tree, cut)
     assert vault.commits.tree_of(committed)[b"kept",].data == data
+
+
+# -- packs that are sealed anew
+
+
+def sealed_anew(tree: Tree) -> tuple[Path, Path]:
+    """What `Resealing.seal_anew` does to the only pack before its checkpoint, which waits; the old file, the new."""
+    ((number, old),) = tree.state.all("SELECT pack, id FROM pack")
+    directory, new = tree.blocks.directory, tree.state.keys.object_id()
+    _seal_anew(tree.state.keys, path_of(directory, old), old, new, path_of(directory, new))
+    tree.ledger.rename_pack(number, new)
+    tree.blocks.reader.drop(number)
+    return path_of(directory, old), path_of(directory, new)
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["while it looks", "before it looks"])
+def test_a_pack_that_is_sealed_anew_keeps_its_old_file_until_that_is_durable(stores: StoreMaker, first: bool) -> None:
+    tree = stores.new()
+    data = os.urandom(BLOCK_BYTES)
+    make_file(tree, b"f", data)
+    writer, tree.blocks.writer = tree.blocks.writer, None
+    assert writer is not None
+    tree.state.begin()
+    tree.blocks.finish(writer)
+    tree.state.end()
+    work_off(SyncWork(tree.keeper))
+    old, new = sealed_anew(tree) if first else (Path(), Path())
+    collecting = tree.keeper.collect()
+    collecting.run()
+    if not first:
+        old, new = sealed_anew(tree)
+    work_off(collecting.apply())
+    killed = stores.open(stores.killed(tree))
+    assert killed.health == []
+    assert content(killed, killed.names.lookup(ROOT, b"f").ino) == data
+    work_off(SyncWork(tree.keeper))
+    work_off(tree.keeper.collect())
+    assert pack_files(tree) == {new}
+    assert not old.exists()
+    assert content(tree, tree.names.lookup(ROOT, b"f").ino) == data
 
 
 # -- nodes of a merge

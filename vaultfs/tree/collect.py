@@ -60,6 +60,7 @@ class CollectWork:
         self._moved: list[Moved] = []
         self._dead: list[tuple[int, bytes]] = []
         self._files: list[Path] = []
+        self._ids: set[bytes] = set()  # of the packs that the durable database has
         self._garbage = 0
 
     def run(self) -> None:
@@ -70,6 +71,7 @@ class CollectWork:
         try:
             with database.connected(path, self._state.database_key) as connection:
                 live_bytes = 0
+                self._ids = {row[0] for row in connection.execute("SELECT id FROM pack")}
                 shares: list[Any] = connection.execute(_SHARES).fetchall()
                 for pack, pack_id, finished, total, live in shares:
                     if pack in self._in_use or pack >= self._number:
@@ -131,8 +133,12 @@ class CollectWork:
         return RemoveWork(state, blocks, gone) if gone else None
 
     def _unknown(self) -> list[bytes]:
-        """Pack files that no row speaks of: a crash came before their first block was taken into use."""
-        known = {row[0] for row in self._state.all("SELECT id FROM pack")}
+        """Pack files that no row speaks of: a crash came before their first block was taken into use.
+
+        Neither a row of now nor one that a crash would bring back: a pack that was sealed anew has another id now, and
+        until that is on disk the old file is the one that counts.
+        """
+        known = self._ids.union(row[0] for row in self._state.all("SELECT id FROM pack"))
         ids = [bytes.fromhex(path.name) for path in self._files if len(path.name) == 2 * ID_BYTES]
         return [pack_id for pack_id in ids if pack_id not in known]
 
