@@ -211,8 +211,8 @@ class Heads:
     async def _miss_seen(self, looking: _Looking, device: bytes) -> None:
         """The newest head seen of a device, or a newer one, has to be there."""
         number = self.trust.number(device)
-        excused = number <= self.trust.excused(device) or self._last(device) < _NO_LIMIT
-        if excused or self.trust.ignored(device) or looking.newest(device) >= number:
+        given_up = not number or (device == self.own.device and number <= self.trust.excused(device))
+        if given_up or self._last(device) < _NO_LIMIT or self.trust.ignored(device) or looking.newest(device) >= number:
             self._over("seen", device)
             return
         if not self._stays("seen", device):
