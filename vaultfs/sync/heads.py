@@ -6,7 +6,7 @@ head stayed away for `PATIENCE` listings is it asked for directly, and only its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from vaultfs.format.head import (
     open_head,
     parse_name,
 )
+from vaultfs.sync.patience import PATIENCE, Failing
 from vaultfs.sync.trust import Doubt, Trust
 from vaultfs.sync.wary import together
 
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from vaultfs.sync.facts import Alarm
     from vaultfs.sync.trust import SeenStore
 
-PATIENCE = 3
 _NO_LIMIT = 1 << 63
+_OWN_AT_ONCE = 4  # heads under our own name that are looked at in one poll
 _CONTENT = 10  # listings until a head that is there, but not listed, is asked for again
 
 
@@ -44,29 +45,41 @@ class Own:
     """What this machine knows of its own heads.
 
     `published`: the highest number that the remote is known to have. `queued`: the bytes of a head that was made and
-    is not known to be there; None for a number that was never used.
+    is not known to be there; None for a number that was never used. `public_key`: ours; None: whichever was seen.
     """
 
     device: bytes
     published: Callable[[], int] = lambda: 0
     queued: Callable[[int], bytes | None] = lambda _: None
+    public_key: bytes | None = None
 
 
 @dataclass
 class _Looking:
-    """What one poll has listed."""
+    """What one poll has listed, and found.
+
+    `failed`: by device and number why a head did not open. `later`: devices of which one is not for this vaultfs, or
+    under keys that are not here.
+    """
 
     listed: dict[bytes, set[int]]
+    failed: dict[bytes, dict[int, str]] = field(default_factory=dict)
+    later: set[bytes] = field(default_factory=set)
 
     def newest(self, device: bytes) -> int:
         return max(self.listed.get(device, ()), default=0)
+
+    def fail(self, device: bytes, number: int, why: str) -> None:
+        """It may still be on its way to there."""
+        self.failed.setdefault(device, {})[number] = why
 
 
 class Heads:
     """The heads of all devices, as far as they can be trusted.
 
-    `unknown_own`: the number of a head of our own device that this machine never made, 0 if there is none. Then it
-    was cloned, or restored from an older image: it has to take a new device id before it publishes again.
+    `unknown_own`: the number of a head of our own device, signed with its key, that this machine never made, 0 if
+    there is none. Then it was cloned, or restored from an older image: it has to take a new device id before it
+    publishes again. What anybody could have put under that name is an alarm, and no reason for that.
     `landed`: the highest number of a queued head of ours that is on the remote already: only the answer was lost.
     `unreadable`: devices whose newest head a later vaultfs wrote, or under keys that this machine does not have yet.
     `members`: whose heads count, by the newest header; None: everybody's.
@@ -83,6 +96,8 @@ class Heads:
         self._keys = keys
         self._absent: dict[tuple[str, bytes], int] = {}
         self._own_looked_at = 0
+        self._own_junk: set[int] = set()
+        self._failing = Failing()
         self._new: list[Head] = []
 
     @property
@@ -92,8 +107,23 @@ class Heads:
 
     @property
     def seen(self) -> list[Head]:
-        """The newest head seen of every device that can be trusted, this one's too."""
-        return [head for device, head in self.trust.heads.items() if not self.trust.ignored(device)]
+        """The newest head seen of every device that can be trusted, this one's too.
+
+        Of ours it stays the newest, whatever somebody puts beside it.
+        """
+        about = {alarm.object for alarm in self.alarms if alarm.device == self.own.device}
+        return [
+            head
+            for device, head in self.trust.heads.items()
+            if not self.trust.ignored(device) or (device == self.own.device and head.name not in about)
+        ]
+
+    def be(self, own: Own) -> None:
+        """This machine is another device now: what was found of the one before says nothing of it."""
+        self.own = own
+        self.unknown_own = self.landed = self._own_looked_at = 0
+        self._own_junk.clear()
+        self.unreadable.clear()
 
     def published(self, head: Head) -> None:
         """A head of ours is on the remote."""
@@ -102,6 +132,7 @@ class Heads:
     def accept(self, device: bytes) -> list[Alarm]:
         """End the alarms about a device: from the next poll on, what the remote has of it counts."""
         self._absent = {key: count for key, count in self._absent.items() if key[1] != device}
+        self._failing.opened(device)
         return self.trust.accept(device, own=device == self.own.device)
 
     def fingerprint(self) -> str:
@@ -126,6 +157,7 @@ class Heads:
             if self._last(device) < counter:
                 continue
             await self._miss_named(looking, device, counter)
+        self._judge(looking)
         new, self._new = self._new, []
         return sorted(new, key=lambda head: (head.time, head.device))
 
@@ -184,12 +216,16 @@ class Heads:
     async def _open(self, device: bytes, number: int) -> Head:
         name = head_name(device, number)
         data = await self._get(name)
-        head = open_head(data, name, self._keys, public_key=self.trust.key(device))
+        head = open_head(data, name, self._keys, public_key=self._key(device))
         if self.members is not None:
             refusal = self.members.refusal(device, head.public_key, number, epoch_of_head(data))
             if refusal is not None:
                 raise HeadForgedError(refusal)
         return head
+
+    def _key(self, device: bytes) -> bytes | None:
+        ours = self.own.public_key if device == self.own.device else None
+        return ours or self.trust.key(device)
 
     async def _get(self, name: str) -> bytes:
         # Nearly all are small: they get no more time for being allowed to be large.
@@ -255,28 +291,51 @@ class Heads:
     # Our own.
 
     async def _look_at_own(self, looking: _Looking) -> None:
-        own, number = self.own, looking.newest(self.own.device)
+        own = self.own
+        listed = looking.listed.get(own.device, set())
+        self._own_junk &= listed
+        numbers = [number for number in listed - self._own_junk if number >= max(own.published(), 1)]
+        for number in sorted(numbers, reverse=True)[:_OWN_AT_ONCE]:
+            if number == self._own_looked_at or await self._knows_own(looking, number):
+                break
+        if own.device not in looking.later:
+            self.unreadable.pop(own.device, None)
         named = max((dict(head.vector).get(own.device, 0) for head in self.seen), default=0)
-        if named > max(own.published(), number) and own.queued(named) is None:
+        if named > max(own.published(), self.landed) and own.queued(named) is None:
             self.unknown_own = max(self.unknown_own, named)
-        if number < own.published() or number in (0, self._own_looked_at) or await self._is_ours(number):
-            return
-        self.unknown_own = max(self.unknown_own, number)
 
-    async def _is_ours(self, number: int) -> bool:
-        """Whether the newest head of ours on the remote is one that this machine made. Asks once for each."""
+    async def _knows_own(self, looking: _Looking, number: int) -> bool:
+        """Look at a head of ours on the remote; False: it is none. Asks once for each that is one."""
         own, known = self.own, self.trust.heads.get(self.own.device)
-        queued = own.queued(number)
+        name, queued = head_name(own.device, number), own.queued(number)
         try:
-            if queued is not None:
-                ours = await self._get(head_name(own.device, number)) == queued
-                self.landed = number if ours else self.landed
-            elif number == own.published():
-                # A clone of this machine may have put another one under the same number.
-                ours = known is None or known.number != number or await self._open(own.device, number) == known
+            if queued is not None and await self._get(name) == queued:
+                self.landed = number
             else:
-                ours = False
-        except (RemoteObjectMissingError, HeadRefusedError):
-            return True  # gone or damaged: whether that lasts is looked at elsewhere
-        self._own_looked_at = number
-        return ours
+                head = await self._open(own.device, number)
+                # A clone of this machine may have put another one under the same number.
+                if number > own.published() or (known is not None and known.number == number and head != known):
+                    self.unknown_own = max(self.unknown_own, number)
+        except RemoteObjectMissingError:
+            why: str | None = "it is listed, but cannot be read"
+        except NewerFormatError as error:
+            self.unreadable[own.device], why = error, None
+            looking.later.add(own.device)
+        except HeadRefusedError as error:
+            why = str(error)
+        else:
+            self._own_looked_at = number
+            return True
+        if why is not None and queued is None:  # else ours comes in its place
+            looking.fail(own.device, number, why)
+        return False
+
+    # What does not open.
+
+    def _judge(self, looking: _Looking) -> None:
+        """Alarms about what did not open for too long."""
+        for device, number in self._failing.after(looking.failed, self.trust.heads).items():
+            text = f"head {number} of {self.trust.label(device)}: {looking.failed[device][number]}"
+            self.trust.doubt(Doubt.DAMAGED, device, head_name(device, number), text)
+            if device == self.own.device:
+                self._own_junk.add(number)
