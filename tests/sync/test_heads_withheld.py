@@ -115,6 +115,19 @@ async def test_a_device_that_publishes_faster_than_its_heads_arrive(autojump_clo
     assert autojump_clock.autojump_threshold == 0
 
 
+async def test_the_head_before_one_that_is_half_there_is_taken(vault: Vault, here: Machine) -> None:
+    """Nobody else has seen it; and no poll meets a whole newest head."""
+    came = []
+    for number in range(1, 3 * LONG):
+        name = await vault.publish_number(A, number)
+        right = vault.objects[name]
+        vault.objects[name] = right[: len(right) // 2]
+        came += await here.poll()
+        vault.objects[name] = right
+    assert came == [("box-a", number) for number in range(1, 3 * LONG - 1)]
+    assert here.alarms == []
+
+
 # What this machine cannot read.
 
 

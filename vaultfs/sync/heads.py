@@ -23,6 +23,7 @@ from vaultfs.format.head import (
 )
 from vaultfs.sync.looking import Found, Looking, Own
 from vaultfs.sync.patience import LONG, PATIENCE, Failing
+from vaultfs.sync.strangers import FEW, Strangers, in_turn
 from vaultfs.sync.trust import Doubt, Trust
 from vaultfs.sync.unreadable import Unreadable
 from vaultfs.sync.wary import together
@@ -66,12 +67,13 @@ class Heads:
         self._own_looked_at = 0
         self._own_junk: set[int] = set()
         self._failing = Failing()
+        self._strangers = Strangers()
         self._new: list[Head] = []
 
     @property
     def alarms(self) -> list[Alarm]:
         """What stands until `accept`."""
-        return self.trust.alarms
+        return [*self.trust.alarms, *self._strangers.alarms]
 
     @property
     def unreadable(self) -> dict[bytes, NewerFormatError]:
@@ -84,7 +86,7 @@ class Heads:
 
         Of ours it stays the newest, whatever somebody puts beside it.
         """
-        about = {alarm.object for alarm in self.alarms if alarm.device == self.own.device}
+        about = {alarm.object for alarm in self.trust.alarms if alarm.device == self.own.device}
         return [
             head
             for device, head in self.trust.heads.items()
@@ -107,6 +109,7 @@ class Heads:
         self._absent = {key: count for key, count in self._absent.items() if key[1] != device}
         self._failing.opened(device)
         self.unread.accept(device)
+        self.trust.skip(self._strangers.accept(device))
         return self.trust.accept(device, own=device == self.own.device)
 
     def fingerprint(self) -> str:
@@ -120,9 +123,18 @@ class Heads:
         Raises what the remote raises; what was found before that comes with the next poll.
         """
         looking = Looking(await self._list())
+        self._strangers.keep(looking.shows)
+        self.unread.keep(lambda device: device in self.trust.heads or device in looking.listed)
+        try:
+            await self._look(looking)
+        finally:
+            self.trust.save()
+        new, self._new = self._new, []
+        return sorted(new, key=lambda head: (head.time, head.device))
+
+    async def _look(self, looking: Looking) -> None:
         await self._look_at_own(looking)
-        moved = [device for device in looking.listed if self._moved(device, looking)]
-        await together(partial(self._read_newest, looking, device) for device in moved)
+        await together(partial(self._read_newest, looking, device) for device in self._moved(looking))
         for device in list(self.trust.heads):
             await self._miss_seen(looking, device)
         expected = self.trust.expected(self.own.device)
@@ -132,8 +144,6 @@ class Heads:
                 continue
             await self._miss_named(looking, device, counter)
         self._judge(looking)
-        new, self._new = self._new, []
-        return sorted(new, key=lambda head: (head.time, head.device))
 
     async def _list(self) -> dict[bytes, set[int]]:
         listed: dict[bytes, set[int]] = {}
@@ -151,10 +161,20 @@ class Heads:
         """The highest number of a head of the device that counts: no limit unless it was removed."""
         return _NO_LIMIT if self.members is None else self.members.removed.get(device, _NO_LIMIT)
 
-    def _moved(self, device: bytes, looking: Looking) -> bool:
-        if device == self.own.device or self.trust.ignored(device):
-            return False
-        return max(looking.listed[device]) > self.trust.number(device)
+    def _moved(self, looking: Looking) -> list[bytes]:
+        """The devices of which something newer is listed."""
+        moved, unknown = [], []
+        for device, numbers in looking.listed.items():
+            if device == self.own.device or self.trust.ignored(device):
+                continue
+            if device in self.trust.heads:
+                if max(numbers) > self.trust.number(device):
+                    moved.append(device)
+            elif device not in self._strangers:
+                unknown.append(device)
+        vouched = self.trust.expected(self.own.device).keys() | (self.members.granted if self.members else {}).keys()
+        # What opens under the vault's keys names others, and so does its header.
+        return moved + in_turn(unknown, vouched, self._failing, self.unreadable)
 
     # Heads of others.
 
@@ -186,7 +206,7 @@ class Heads:
         except HeadForgedError as error:
             kind = Doubt.KEY if isinstance(error, HeadKeyError) else Doubt.FORGED
             text = f"head {number} of {self.trust.label(device)}: {error}"
-            self.trust.doubt(kind, device, head_name(device, number), text)
+            self._doubt(kind, device, number, text)
             return Found.BROKEN
         except HeadRefusedError as error:
             looking.fail(device, number, str(error))
@@ -330,6 +350,14 @@ class Heads:
         """Alarms about what did not open for too long."""
         for device, number in self._failing.after(looking.failed, self.trust.heads).items():
             text = f"head {number} of {self.trust.label(device)}: {looking.failed[device][number]}"
-            self.trust.doubt(Doubt.DAMAGED, device, head_name(device, number), text)
+            self._doubt(Doubt.DAMAGED, device, number, text)
             if device == self.own.device:
                 self._own_junk.add(number)
+
+    def _doubt(self, kind: Doubt, device: bytes, number: int, text: str) -> None:
+        """An alarm about one head; of devices that never had a right one, few."""
+        known = device in self.trust.heads or device == self.own.device
+        if known or sum(alarm.device not in self.trust.heads for alarm in self.trust.alarms) < FEW:
+            self.trust.doubt(kind, device, head_name(device, number), text)
+        else:
+            self._strangers.add(device, number)

@@ -23,6 +23,10 @@ class Failing:
         self._names: dict[tuple[bytes, int], int] = {}
         self._devices: dict[bytes, int] = {}
 
+    def __contains__(self, device: object) -> bool:
+        """Whether something of it failed that may come yet."""
+        return device in self._devices
+
     def opened(self, device: bytes) -> None:
         """A newer head of the device opened: what failed before it was on its way."""
         self._devices.pop(device, None)

@@ -112,6 +112,8 @@ class Trust:
         self._vault_id = vault_id
         kept = store.fact(_FACT)
         self._kept = _decode_kept(kept) if kept else _Kept()
+        self._alarmed = {alarm.device for alarm in self._kept.alarms}
+        self._unsaved = False
         #: The newest head seen of every device; one that was given up with `accept` is still among them.
         self.heads: dict[bytes, Head] = {}
         self._numbers: dict[bytes, int] = {}
@@ -139,7 +141,7 @@ class Trust:
 
     def alarmed(self, device: bytes) -> bool:
         """Whether an alarm about the device stands."""
-        return any(alarm.device == device for alarm in self._kept.alarms)
+        return device in self._alarmed
 
     def ignored(self, device: bytes) -> bool:
         """Whether nothing is to be taken of the device: an alarm stands."""
@@ -187,10 +189,23 @@ class Trust:
         return True
 
     def doubt(self, kind: Doubt, device: bytes, name: str, text: str) -> None:
-        """Raise an alarm; the first one about a device stands."""
+        """Raise an alarm; the first one about a device stands. `save` keeps it."""
         if not self.alarmed(device):
             self._kept.alarms.append(Alarm(kind.value, text, device, name, clock.now()))
+            self._alarmed.add(device)
+            self._unsaved = True
+
+    def save(self) -> None:
+        """Keep the alarms that came: all of them together, as there may be many."""
+        if self._unsaved:
             self._save()
+
+    def skip(self, numbers: Mapping[bytes, int]) -> None:
+        """Pass over these heads from now on, by device."""
+        for device, number in numbers.items():
+            self._kept.skipped.setdefault(device, []).append(number)
+        self._unsaved = self._unsaved or bool(numbers)
+        self.save()
 
     def last_seen(self, device: bytes) -> str:
         """The newest head seen of a device, in words: number and date."""
@@ -211,6 +226,7 @@ class Trust:
         for alarm in accepted:
             self._give_up(alarm, own=own)
         self._kept.alarms = [alarm for alarm in self._kept.alarms if alarm.device != device]
+        self._alarmed.discard(device)
         self._save()
         return accepted
 
@@ -259,6 +275,7 @@ class Trust:
             self._store.set_seen(device, 0, _record(self.heads[device]), clock.now())
 
     def _save(self) -> None:
+        self._unsaved = False
         self._store.set_fact(_FACT, _encode(self._kept))
 
 

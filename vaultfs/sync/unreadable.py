@@ -7,12 +7,17 @@ machine that has all keys, shows what they are. It ends by itself with the next 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from vaultfs import clock
 from vaultfs.errors import NewerFormatError, NewerKeysError
 from vaultfs.format.head import head_name
 from vaultfs.sync.facts import Alarm
 from vaultfs.sync.patience import PATIENCE
+from vaultfs.sync.strangers import FEW
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KIND = "unreadable"  # `Alarm.kind`
 
@@ -59,11 +64,18 @@ class Unreadable:
         if met is not None and (number is None or number >= met.number):
             del self._met[device]
 
+    def keep(self, wanted: Callable[[bytes], bool]) -> None:
+        """Forget devices that are not `wanted` any more."""
+        self._met = {device: met for device, met in self._met.items() if wanted(device)}
+
     def accept(self, device: bytes) -> None:
-        """A person goes on without it."""
-        met = self._met.pop(device, None)
-        if met is not None:
-            self.passed.setdefault(device, set()).add(met.number)
+        """A person goes on without it; without all that one alarm is about."""
+        if device not in self._met:
+            return
+        lasting = self._lasting
+        more = lasting[FEW:] if device in lasting[FEW : FEW + 1] else []
+        for one in {device, *more}:
+            self.passed.setdefault(one, set()).add(self._met.pop(one).number)
 
     def keys(self, lacking: set[bytes], *, grown: bool) -> None:
         """Newer keys were looked for when these devices had heads that need them."""
@@ -78,17 +90,21 @@ class Unreadable:
         return {device for device, met in self._met.items() if isinstance(met.error, NewerKeysError)}
 
     @property
+    def _lasting(self) -> list[bytes]:
+        return [device for device, met in self._met.items() if met.lasts]
+
+    @property
     def alarms(self) -> list[Alarm]:
-        """What a person is told."""
-        return [
-            Alarm(
-                KIND,
-                f"{met.error.message} Nothing newer of that machine is merged here; whether the remote holds it back "
-                "or changed it cannot be told",
-                device,
-                head_name(device, met.number),
-                met.since,
+        """What a person is told: one for each device, and where there are many, one for those that are left."""
+        lasting = self._lasting
+        alarms: list[Alarm] = []
+        for device in lasting[: FEW + 1]:
+            met = self._met[device]
+            what = "Nothing newer of that machine is"
+            if len(alarms) == FEW and len(lasting) > FEW + 1:
+                what = f"So it is with {len(lasting) - FEW - 1} more. Nothing newer of these machines is"
+            text = (
+                f"{met.error.message} {what} merged here; whether the remote holds it back or changed it cannot be told"
             )
-            for device, met in self._met.items()
-            if met.lasts
-        ]
+            alarms.append(Alarm(KIND, text, device, head_name(device, met.number), met.since))
+        return alarms
