@@ -67,8 +67,9 @@ async def test_names_that_a_store_makes_up_change_nothing(
     assert await b.listing() == {"f": b"all the same"}
 
 
+@pytest.mark.parametrize("accepted", [True, False])
 async def test_a_twin_that_is_ahead_of_this_vaultfs(
-    computer: Callable[[str], Computer], backend: MemoryBackend
+    computer: Callable[[str], Computer], backend: MemoryBackend, *, accepted: bool
 ) -> None:
     """Its numbers must not be used a second time; whether it is one, only a newer vaultfs can tell."""
     a = computer("a")
@@ -83,7 +84,10 @@ async def test_a_twin_that_is_ahead_of_this_vaultfs(
     await a.commit()
     with pytest.raises(NewerFormatError):
         await a.publish()
-    del backend.objects[name]
+    if accepted:
+        await a.engine.accept(me)
+    else:
+        del backend.objects[name]
     await a.follow()
     await a.publish()
     assert not a.tree.ledger.outbox()
