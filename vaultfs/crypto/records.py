@@ -40,6 +40,10 @@ Label = Annotated[str, Meta(max_length=LABEL_LETTERS)]
 Seconds = Annotated[int, Meta(ge=0, lt=1 << 40)]
 
 
+class TriesSpentError(Exception):
+    """So much was tried to open headers that somebody has put them there for that: use nothing of what did open."""
+
+
 class WalletSlot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="wallet"):
     """The master key under a signature of one wallet. Public."""
 

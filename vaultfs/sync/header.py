@@ -1,58 +1,60 @@
 """The vault's header on the remote: the objects `vault.1`, `vault.2`, … one for every change of its keys.
 
 They are asked for one after the other until there is none: nothing needs to be listed, and every one that was read
-is kept, so that a header that somebody without the keys has put there stands in nobody's way.
+is kept, so that a header that somebody else has put there stands in nobody's way. Which of them are right is told by
+`vaultfs.sync.header_chain`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from vaultfs.crypto.records import check_mac
 from vaultfs.errors import HeaderDamagedError, NotAVaultError, RemoteObjectMissingError, RemoteTakenError, VaultfsError
 from vaultfs.format.header import MAX_BYTES, decode_header, encode_header
+from vaultfs.sync.header_chain import Chain, Found
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from vaultfs.crypto.keys import VaultKeys
     from vaultfs.crypto.records import Header
     from vaultfs.remote import Remote
+    from vaultfs.sync.header_chain import Opener
 
 _MAX_HEADERS = 10_000
 
 
-class Found(NamedTuple):
-    """A header of the remote that is whole; only its MAC tells whether it is right. `path`: as a person knows it."""
-
-    number: int
-    header: Header
-    path: str
-
-
-class Headers(NamedTuple):
+@dataclass
+class Headers:
     """What was found, newest first, and the errors of those that cannot be used, each naming its object."""
 
     found: list[Found]
     refused: list[VaultfsError]
 
-    def unlock(self, open_it: Callable[[Header, str], VaultKeys]) -> tuple[Found, VaultKeys]:
-        """The newest header that opens and authenticates, and its keys.
+    def unlock(
+        self, open_it: Opener, *, known: VaultKeys | None = None, here: Found | None = None, strict: bool = False
+    ) -> tuple[Found, VaultKeys]:
+        """The newest header that opens, authenticates and goes on from the right ones before it, and its keys.
 
-        `open_it` gets a header and its path: `crypto.slots.unlock` with a wallet, or `unlock_with_words`. Where none
-        opens, the error of the newest is raised. The errors of newer ones are added to `refused`.
+        `open_it` gets a header and its path: `crypto.slots.unlock` with a wallet, or `unlock_with_words`. What this
+        machine has already counts before all that is found: `known` keys, or its header `here`, which has to open.
+        Where all that is right is older than that, it is the newest of those. The errors of newer ones, and of those
+        that are not of this line, are added to `refused`.
+
+        Raises:
+            HeaderDamagedError: none goes on from what is known; too much was to be tried; and, if `strict`, one that
+                opens is not of this line: the next header could not be stored under its number.
+            SignerError: the wallet gave no signature.
+            VaultfsError: the newest's, where none opens.
         """
-        errors: list[VaultfsError] = []
-        for one in self.found:
-            try:
-                keys = open_it(one.header, one.path)
-                check_mac(one.header, keys.header(), path=one.path)
-            except VaultfsError as error:
-                errors.append(error)
-            else:
-                self.refused.extend(errors)
-                return one, keys
-        raise (errors or self.refused)[0]
+        chain = Chain(open_it, self.found, known)
+        chain.open(here)
+        best = chain.best()
+        errors = [(one.number, chain.errors[place]) for place, one in enumerate(self.found) if place in chain.errors]
+        if best is None or (strict and chain.branches):
+            raise (*chain.branches, *(error for _, error in errors), *self.refused)[0]
+        newer = (error for number, error in errors if number > best[0].number or error in chain.branches)
+        self.refused.extend(newer)
+        return best
 
 
 def header_name(number: int) -> str:
