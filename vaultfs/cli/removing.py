@@ -65,7 +65,7 @@ def remove(app: App, *, device: str, vault: str | None, wallet: str | None, yes:
         _warn(found, own, gone)
         confirm(f"Remove '{gone.label}' ({gone.device.hex()[:8]}) from the vault '{place.name}'?", yes=yes)
         remaining = _remaining(found, own, gone)
-        made = remove_device(found.header, found.keys, found.signer, remaining, (gone.device, gone.number))
+        made = remove_device(found.header, found.keys, found.signer, remaining, (gone.device, gone.number, gone.head))
 
         async def publish(remote: Remote) -> None:
             from vaultfs.sync import header as headers  # noqa: PLC0415 - not for --help

@@ -17,11 +17,10 @@ from vaultfs.format.head import (
     HeadForgedError,
     HeadKeyError,
     HeadRefusedError,
-    epoch_of_head,
     head_name,
-    open_head,
     parse_name,
 )
+from vaultfs.sync.counted import open_counted
 from vaultfs.sync.trust import Doubt, Trust
 from vaultfs.sync.wary import together
 
@@ -123,7 +122,7 @@ class Heads:
         expected = self.trust.expected(self.own.device)
         self._absent = {key: count for key, count in self._absent.items() if key[0] != "named" or key[1] in expected}
         for device, counter in expected.items():
-            if self._last(device) < counter:
+            if not self._counts(device, counter):
                 continue
             await self._miss_named(looking, device, counter)
         new, self._new = self._new, []
@@ -136,13 +135,16 @@ class Heads:
                 device, number = parse_name(entry.name)
             except HeadRefusedError:
                 continue  # not ours, or not in a form we know
-            if number <= self._last(device) and not self.trust.skipped(device, number):
+            if self._counts(device, number) and not self.trust.skipped(device, number):
                 listed.setdefault(device, set()).add(number)
         return listed
 
     def _last(self, device: bytes) -> int:
         """The highest number of a head of the device that counts: no limit unless it was removed."""
         return _NO_LIMIT if self.members is None else self.members.removed.get(device, _NO_LIMIT)
+
+    def _counts(self, device: bytes, number: int) -> bool:
+        return self.members is None or self.members.counts(device, number)
 
     def _moved(self, device: bytes, looking: _Looking) -> bool:
         if device == self.own.device or self.trust.ignored(device):
@@ -184,12 +186,7 @@ class Heads:
     async def _open(self, device: bytes, number: int) -> Head:
         name = head_name(device, number)
         data = await self._get(name)
-        head = open_head(data, name, self._keys, public_key=self.trust.key(device))
-        if self.members is not None:
-            refusal = self.members.refusal(device, head.public_key, number, epoch_of_head(data))
-            if refusal is not None:
-                raise HeadForgedError(refusal)
-        return head
+        return open_counted(data, name, self._keys, self.members, public_key=self.trust.key(device))
 
     async def _get(self, name: str) -> bytes:
         # Nearly all are small: they get no more time for being allowed to be large.
