@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from tests.cli.desks import machine
@@ -12,7 +13,7 @@ from tests.sync.false_headers import Kept
 from tests.sync.vaults import device, make_head
 from vaultfs.crypto.slots import unlock
 from vaultfs.daemon.paths import VaultPlaces
-from vaultfs.daemon.vault import offer_header, opener, read_header, take_offer
+from vaultfs.daemon.vault import MAX_OFFERED, MAX_OFFERED_BYTES, offer_header, opener, read_header, take_offer
 from vaultfs.format.head import head_name, seal_head
 from vaultfs.format.header import decode_header, encode_header
 from vaultfs.wallet import open_signer
@@ -37,6 +38,7 @@ class Scene:
         self.signer: Signer = open_signer(str(self.desk.key_file))
         first = self.header(1)
         keys = unlock(first, self.signer)
+        self.first = keys
         for one in (LOST, THIRD):
             self.head(one, 1, keys)
         kept = Kept(first, keys, self.signer)
@@ -113,3 +115,21 @@ def test_what_waits_for_the_wallet(scene: Scene, tmp_path: Path) -> None:
     assert read_header(place) == scene.header(2)
     assert not place.offered.exists()
     assert take_offer(place, scene.keys, open_it) is None
+
+
+def test_so_many_wait_for_the_wallet_and_no_more(scene: Scene, tmp_path: Path) -> None:
+    """The first ones: what was put behind the real ones does not push them out, however early it came."""
+    place = VaultPlaces("v", tmp_path, tmp_path / "log", tmp_path)
+    real = scene.header(2)
+    for number in range(3, 3 + 2 * MAX_OFFERED):
+        offer_header(place, msgspec.structs.replace(real, number=number))
+    offer_header(place, real)
+    found = take_offer(place, scene.first, opener(scene.signer, "v"))
+    assert found is not None
+    assert found[0] == real
+    (grant,) = real.granted[:1]
+    many = tuple(grant._replace(device=number.to_bytes(16, "big")) for number in range(1000))
+    padded = msgspec.structs.replace(real, granted=many, removed=())
+    for number in range(3, 3 + MAX_OFFERED):
+        offer_header(place, msgspec.structs.replace(padded, number=number))
+    assert MAX_OFFERED_BYTES // 2 < place.offered.stat().st_size <= MAX_OFFERED_BYTES + 1024

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 MAX_DEVICE_BYTES = 1 << 16
 MAX_OFFERED = 64
+MAX_OFFERED_BYTES = 4 << 20
 WORDS = "words"  # stands where a signer stands: open with the recovery words
 
 _offers = msgspec.msgpack.Decoder(list[bytes])
@@ -132,14 +133,19 @@ def write_header(vault: VaultPlaces, header: Header) -> None:
 def offer_header(vault: VaultPlaces, header: Header) -> None:
     """Lay down a header that only a wallet opens here, beside those that lie there; `take_offer` looks at them.
 
-    All are kept, for which of them is right shows only when the wallet opens them in the order of their numbers.
+    Several are kept, for which of them is right shows only when the wallet opens them in the order of their numbers; if
+    they are too many, the first ones.
     """
-    headers = {encode_header(one.header): one.number for one in _offered(vault)}
-    data = encode_header(header)
-    if data not in headers and len(headers) < MAX_OFFERED:  # what came first counts more than what is put behind it
-        headers[data] = header.number
+    before = [(one.number, encode_header(one.header)) for one in _offered(vault)]
+    one = header.number, encode_header(header)
+    after, room = [], MAX_OFFERED_BYTES
+    for number, data in sorted({*before, one})[:MAX_OFFERED]:
+        room -= len(data)
+        if room >= 0:
+            after.append((number, data))
+    if after != before:
         with _store_errors(vault.root):
-            write_file(vault.offered, msgspec.msgpack.encode(sorted(headers, key=headers.__getitem__)))
+            write_file(vault.offered, msgspec.msgpack.encode([data for _, data in after]))
 
 
 def take_offer(
@@ -169,13 +175,13 @@ def take_offer(
 
 
 def _offered(vault: VaultPlaces) -> list[Found]:
-    """The headers that lie in `header.offered`, by their numbers; none where it cannot be read."""
+    """The headers that lie in `header.offered`, in the order of their numbers; none where it cannot be read."""
     path = str(vault.offered)
     try:
         headers = [decode_header(one, path=path) for one in _offers.decode(vault.offered.read_bytes())]
     except (OSError, msgspec.DecodeError, HeaderDamagedError, NewerFormatError):
         return []
-    return [Found(header.number, header, path) for header in sorted(headers, key=lambda one: one.number)]
+    return [Found(header.number, header, path) for header in headers]
 
 
 def opener(signer: Signer | None, name: str) -> Callable[[Header, str], VaultKeys]:

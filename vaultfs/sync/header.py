@@ -8,9 +8,17 @@ is kept, so that a header that somebody else has put there stands in nobody's wa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
-from vaultfs.errors import HeaderDamagedError, NotAVaultError, RemoteObjectMissingError, RemoteTakenError, VaultfsError
+from vaultfs.errors import (
+    HeaderDamagedError,
+    NotAVaultError,
+    RemoteObjectMissingError,
+    RemoteTakenError,
+    UsageError,
+    VaultfsError,
+)
 from vaultfs.format.header import MAX_BYTES, decode_header, encode_header
 from vaultfs.sync.header_chain import Chain, Found
 
@@ -20,7 +28,8 @@ if TYPE_CHECKING:
     from vaultfs.remote import Remote
     from vaultfs.sync.header_chain import Opener
 
-_MAX_HEADERS = 10_000
+MAX_HEADERS = 1024  # changes of the keys of one vault on one remote; new ones are stored up to that number only
+MAX_HELD = 64 << 20  # bytes of all headers together, of which each has some thousand
 
 
 @dataclass
@@ -66,16 +75,21 @@ async def read_headers(remote: Remote, *, vault_id: bytes | None = None) -> Head
     """All headers on the remote; needs no keys. One request more than there are: two, as long as no key was changed.
 
     `vault_id`: of the vault that is looked for. Raises `NotAVaultError` where there is no header at all, or only of
-    other vaults; what the remote raises; and the error of the newest header where none is whole.
+    other vaults; what the remote raises; the error of the newest header where none is whole; and `HeaderDamagedError`
+    where there is more than a vault ever has: to leave some out could mean the right ones.
     """
     found: list[Found] = []
     refused: list[VaultfsError] = []
-    for number in range(1, _MAX_HEADERS):
+    held = 0
+    for number in count(1):
         try:
             data = await remote.get(header_name(number), 0, MAX_BYTES + 1)
         except RemoteObjectMissingError:
             break
         path = f"{header_name(number)} on {remote.label}"
+        held += len(data)
+        if number > MAX_HEADERS or held > MAX_HELD:
+            raise _too_many(number, held, path)
         try:
             found.append(Found(number, _decode(data, number, path, vault_id), path))
         except VaultfsError as error:
@@ -100,10 +114,13 @@ async def write_header(remote: Remote, number: int, header: Header) -> None:
     """Put the header there as `vault.<number>`.
 
     Raises `RemoteTakenError` when there is another one under that number: of another vault, or because another
-    machine changed the keys at the same time. Then read, and change that one.
+    machine changed the keys at the same time. Then read, and change that one. `UsageError` when there are as many as
+    can be read.
     """
     if header.number != number:
         raise ValueError("a header under another number than its own")
+    if number > MAX_HEADERS:
+        raise UsageError(detail=f"A vault can have its keys changed {MAX_HEADERS - 1:,} times; make a new vault")
     data = encode_header(header)
     await _check_free(remote, number, header, data)
     await remote.put(header_name(number), data)
@@ -133,6 +150,11 @@ def _decode(data: bytes, number: int, path: str, vault_id: bytes | None) -> Head
     if vault_id is not None and header.vault_id != vault_id:
         raise HeaderDamagedError(path=path, detail="it belongs to another vault")
     return header
+
+
+def _too_many(number: int, held: int, path: str) -> HeaderDamagedError:
+    detail = f"it is number {number:,}, and all up to it have {held:,} bytes, which is more than a vault's own ever are"
+    return HeaderDamagedError(path=path, detail=f"{detail}; take away those that are not the vault's")
 
 
 async def _nothing(remote: Remote) -> NotAVaultError:
