@@ -10,9 +10,10 @@ from tests.machines.computer import Computer
 from tests.remote.memory import MemoryBackend
 from vaultfs.crypto.epochs import NewEpoch, members, remove_device
 from vaultfs.crypto.keys import VaultKeys
+from vaultfs.crypto.records import head_hash
 from vaultfs.crypto.slots import Created, create_header
 from vaultfs.errors import DeviceRemovedError, NewerKeysError
-from vaultfs.format.head import HeadRefusedError, open_head
+from vaultfs.format.head import HeadRefusedError, head_name, open_head
 from vaultfs.format.header import encode_header
 from vaultfs.format.pack import PackCodec, PackDamagedError, parse_header
 from vaultfs.sync.patience import PATIENCE
@@ -66,8 +67,9 @@ class Scene:
         number = max(
             int(name[-16:]) for name in self.objects if name.startswith(f"heads/{self.lost.identity.id.hex()}")
         )
+        last = head_hash(self.objects[head_name(self.lost.identity.id, number)])
         made = remove_device(
-            self.created.header, self.created.keys, self._signer, devices, (self.lost.identity.id, number)
+            self.created.header, self.created.keys, self._signer, devices, (self.lost.identity.id, number, last)
         )
         self.objects["vault.2"] = encode_header(made.header)
         return made

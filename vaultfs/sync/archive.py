@@ -12,9 +12,10 @@ from msgspec.structs import replace
 
 from vaultfs.crypto.epochs import members
 from vaultfs.errors import NewerFormatError, NoSuchCommitError, RemoteDamagedError, RemoteObjectMissingError
-from vaultfs.format.head import HeadRefusedError, epoch_of_head, head_name, open_head, parse_name, vector_of
+from vaultfs.format.head import HeadRefusedError, head_name, parse_name, vector_of
 from vaultfs.format.pack import node_key
 from vaultfs.sync.catalog import Catalog
+from vaultfs.sync.counted import open_counted
 from vaultfs.sync.depth import allow_depth
 from vaultfs.sync.fetching import Fetcher
 from vaultfs.sync.merge import State, merge
@@ -65,7 +66,7 @@ class Archive:
                 device, number = parse_name(entry.name)
             except HeadRefusedError:
                 continue  # not a head, and nothing that is there instead of one
-            if self._members is None or number <= self._members.removed.get(device, number):
+            if self._members is None or self._members.counts(device, number):
                 found.setdefault(device, set()).add(number)
         self.numbers = {device: sorted(numbers) for device, numbers in sorted(found.items())}
 
@@ -77,13 +78,9 @@ class Archive:
         name = head_name(device, number)
         data = await self.remote.get(name)
         try:
-            head = open_head(data, name, self._keys, public_key=self._signers.get(device))
+            head = open_counted(data, name, self._keys, self._members, public_key=self._signers.get(device))
         except HeadRefusedError as error:
             raise RemoteDamagedError(remote=self.remote.label, object=name, detail=str(error)) from None
-        if self._members is not None:
-            refusal = self._members.refusal(device, head.public_key, number, epoch_of_head(data))
-            if refusal is not None:
-                raise RemoteDamagedError(remote=self.remote.label, object=name, detail=refusal)
         self._signers.setdefault(device, head.public_key)
         self._heads[device, number] = head
         return head

@@ -16,11 +16,10 @@ from vaultfs.format.head import (
     HeadForgedError,
     HeadKeyError,
     HeadRefusedError,
-    epoch_of_head,
     head_name,
-    open_head,
     parse_name,
 )
+from vaultfs.sync.counted import open_counted
 from vaultfs.sync.looking import Found, Looking, Own
 from vaultfs.sync.patience import LONG, PATIENCE, Failing
 from vaultfs.sync.strangers import FEW, Strangers, in_turn
@@ -140,7 +139,7 @@ class Heads:
         expected = self.trust.expected(self.own.device)
         self._absent = {key: count for key, count in self._absent.items() if key[0] != "named" or key[1] in expected}
         for device, counter in expected.items():
-            if self._last(device) < counter:
+            if not self._counts(device, counter):
                 continue
             await self._miss_named(looking, device, counter)
         self._judge(looking)
@@ -153,13 +152,16 @@ class Heads:
             except HeadRefusedError:
                 continue  # not ours, or not in a form we know
             skipped = self.trust.skipped(device, number) or number in self.unread.passed.get(device, ())
-            if number <= self._last(device) and not skipped:
+            if self._counts(device, number) and not skipped:
                 listed.setdefault(device, set()).add(number)
         return listed
 
     def _last(self, device: bytes) -> int:
         """The highest number of a head of the device that counts: no limit unless it was removed."""
         return _NO_LIMIT if self.members is None else self.members.removed.get(device, _NO_LIMIT)
+
+    def _counts(self, device: bytes, number: int) -> bool:
+        return self.members is None or self.members.counts(device, number)
 
     def _moved(self, looking: Looking) -> list[bytes]:
         """The devices of which something newer is listed."""
@@ -223,12 +225,7 @@ class Heads:
     async def _open(self, device: bytes, number: int) -> Head:
         name = head_name(device, number)
         data = await self._get(name)
-        head = open_head(data, name, self._keys, public_key=self._key(device))
-        if self.members is not None:
-            refusal = self.members.refusal(device, head.public_key, number, epoch_of_head(data))
-            if refusal is not None:
-                raise HeadForgedError(refusal)
-        return head
+        return open_counted(data, name, self._keys, self.members, public_key=self._key(device))
 
     def _key(self, device: bytes) -> bytes | None:
         ours = self.own.public_key if device == self.own.device else None

@@ -14,10 +14,11 @@ import msgspec
 import trio
 
 from vaultfs.errors import RemoteObjectMissingError, UsageError
-from vaultfs.format.head import HeadRefusedError, head_name, open_head, parse_name
+from vaultfs.format.head import HeadRefusedError, head_name, parse_name
 from vaultfs.format.header import MAX_BYTES, encode_header
 from vaultfs.format.pack import Entry, Kind, PackCodec, PackDamagedError
 from vaultfs.sync.catalog import pack_name
+from vaultfs.sync.counted import NotCountedError, open_counted
 from vaultfs.sync.garbage_mark import Marked, mark
 from vaultfs.sync.garbage_packs import Repacking
 from vaultfs.sync.garbage_places import Held, Holders
@@ -166,13 +167,17 @@ class Repair:
         found.heads = sorted(known.values(), key=lambda head: (head.time, head.device), reverse=True)
 
     async def _head(self, name: str, known: dict[str, Head], found: _Found) -> None:
-        trust = self._engine.heads.trust
+        trust, members = self._engine.heads.trust, self._engine.heads.members
         try:
             device, number = parse_name(name)
+            if members is not None and not members.counts(device, number):
+                return
             data = await self._ports.remote.get(name)
-            known[name] = open_head(data, head_name(device, number), self._ports.keys, public_key=trust.key(device))
-        except RemoteObjectMissingError:
-            return
+            known[name] = open_counted(
+                data, head_name(device, number), self._ports.keys, members, public_key=trust.key(device)
+            )
+        except (RemoteObjectMissingError, NotCountedError):
+            return  # gone just now; or whole, but no commit of the vault
         except HeadRefusedError as error:
             found.lost.append(LostObject(name, str(error)))
 
