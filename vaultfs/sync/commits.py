@@ -17,11 +17,11 @@ from vaultfs.sync.edits import empty_root
 from vaultfs.sync.meeting import Meeting
 from vaultfs.sync.merge import State
 from vaultfs.sync.nodes import NodeCache, ThreadNodes
+from vaultfs.sync.outbox import Outbox
 from vaultfs.sync.publish import pack_place
 from vaultfs.sync.step import Step
 from vaultfs.sync.upper import LEAST_BYTES, UPPER_BYTES, upper
 from vaultfs.sync.vectors import joined
-from vaultfs.tree.housekeeping import SyncWork
 from vaultfs.tree.incoming import NotHereError
 from vaultfs.tree.nodes import NodesWork
 from vaultfs.tree.packs import path_of
@@ -53,6 +53,7 @@ class Commits:
         self.fetch: Callable[[NotHereError], Awaitable[None]] = fetcher.fetch  # the engine knows how to fetch more
         self._meeting = Meeting(ports.tree, self.nodes)
         self.busy = trio.Lock()
+        self.outbox = Outbox(ports)
         self.step = Step()
 
     def nodes(self) -> ThreadNodes:
@@ -232,8 +233,8 @@ class Commits:
         return [work.pack]
 
     async def checkpoint(self) -> None:
-        """Everything so far is durable after this."""
-        await self._ports.do(lambda: SyncWork(self._tree.keeper))
+        """Everything so far is durable after this. Raises `OSError`."""
+        await self.outbox.checkpoint()
 
     async def restate(self, *, upper_bytes: int = 0) -> None:
         """A commit of what was published already, for what its head has to say.

@@ -1,7 +1,8 @@
 """Publishing: the packs of the commits that wait, then the newest head.
 
 Order is all there is to it: a head is stored after everything it needs, so a crash in between leaves packs that nobody
-refers to, and never the reverse. Only the newest of several heads that wait is stored: it covers the others.
+refers to, and never the reverse. Only the newest of several heads that wait is stored: it covers the others. What is
+not on this machine's own disk yet waits for that (vaultfs.sync.outbox).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from vaultfs.format.pack import Entry, PackCodec
     from vaultfs.sync.heads import Heads
+    from vaultfs.sync.outbox import Outbox
     from vaultfs.sync.ports import Ports
     from vaultfs.sync.resealing import Resealing
     from vaultfs.tree.ledger import Outgoing
@@ -52,11 +54,14 @@ def pack_place(path: Path, codec: PackCodec) -> tuple[PackPlace, list[Entry]]:
 class Publisher:
     """Empties the outbox. `late(numbers)`: whether a head with these commits is late now (vaultfs.sync.step)."""
 
-    def __init__(self, ports: Ports, heads: Heads, late: Callable[[Sequence[int]], bool] = lambda _: True) -> None:
+    def __init__(
+        self, ports: Ports, heads: Heads, outbox: Outbox, late: Callable[[Sequence[int]], bool] = lambda _: True
+    ) -> None:
         self._tree = ports.tree
         self._remote = ports.remote
         self._ports = ports
         self._heads = heads
+        self._outbox = outbox
         self._late = late
         self.resealing: Resealing | None = None
         self._one = trio.Lock()
@@ -69,18 +74,18 @@ class Publisher:
         """Store the newest commit that waits and all it needs; returns it, None if none waits.
 
         Raises RemoteError; then what was stored stays stored, and the next call goes on from there. Raises `OSError`
-        when a pack cannot be read here.
+        when a pack cannot be read here, or the commit cannot be made durable.
         """
         async with self._one:
             return await self._publish()
 
     async def _publish(self) -> Outgoing | None:
-        waiting = self._tree.ledger.outbox()
+        waiting = await self._outbox.ready()
+        if waiting and self.resealing is not None and self.resealing.needed(waiting):
+            await self.resealing.seal_anew()
+            waiting = await self._outbox.ready()
         if not waiting:
             return None
-        if self.resealing is not None and self.resealing.needed(waiting):
-            await self.resealing.seal_anew()
-            waiting = self._tree.ledger.outbox()
         packs = dict.fromkeys(pack for commit in waiting for pack in commit.packs)
         limit = trio.CapacityLimiter(UPLOADS)
         failures: list[Exception] = []
