@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from vaultfs.format.head import Head
     from vaultfs.format.pack import Entry, PackCodec
     from vaultfs.sync.heads import Heads
     from vaultfs.sync.outbox import Outbox
@@ -80,12 +81,17 @@ class Publisher:
             return await self._publish()
 
     async def _publish(self) -> Outgoing | None:
-        waiting = await self._outbox.ready()
-        if waiting and self.resealing is not None and self.resealing.needed(waiting):
-            await self.resealing.seal_anew()
-            waiting = await self._outbox.ready()
-        if not waiting:
-            return None
+        while waiting := await self._outbox.ready():
+            if self.resealing is not None and self.resealing.needed(waiting):
+                await self.resealing.seal_anew()
+                continue
+            if await self._store(waiting):
+                return waiting[-1]
+        return None
+
+    async def _store(self, waiting: Sequence[Outgoing]) -> bool:
+        """False: this machine went on as another device meanwhile, and published is what that has instead."""
+        device = self._device
         packs = dict.fromkeys(pack for commit in waiting for pack in commit.packs)
         limit = trio.CapacityLimiter(UPLOADS)
         failures: list[Exception] = []
@@ -95,11 +101,19 @@ class Publisher:
         if failures:
             raise failures[0]
         newest = waiting[-1]
-        await self._remote.put(head_name(self._device, newest.number), newest.head)
-        self._done(waiting, await self._stored(waiting[:-1]))
-        return newest
+        if self._waits(newest):
+            # Opened before it is stored: a head under another's name would stop `gc` on all machines.
+            head = open_head(newest.head, head_name(device, newest.number), self._ports.keys)
+            await self._remote.put(head.name, newest.head)
+            stored = await self._stored(device, waiting[:-1])
+            if self._waits(newest):
+                self._done(waiting, head, stored)
+        return device == self._device  # else somebody saw that it has landed
 
-    async def _stored(self, older: Sequence[Outgoing]) -> list[int]:
+    def _waits(self, commit: Outgoing) -> bool:
+        return any(commit.head == other.head for other in self._tree.ledger.outbox())
+
+    async def _stored(self, device: bytes, older: Sequence[Outgoing]) -> list[int]:
         """Which heads of these are on the remote, though nobody said so: the answer to their upload was lost.
 
         Half a head, whose upload was cut short, is removed: nobody would store it again, and `gc` stops at it. Raises
@@ -107,10 +121,10 @@ class Publisher:
         """
         if not older:
             return []  # the normal case, which costs no request
-        there = {entry.name for entry in await self._remote.list(f"heads/{self._device.hex()}")}
+        there = {entry.name for entry in await self._remote.list(f"heads/{device.hex()}")}
         stored = []
         for commit in older:
-            name = head_name(self._device, commit.number)
+            name = head_name(device, commit.number)
             if name not in there:
                 continue
             with suppress(RemoteObjectMissingError):  # the listing is late
@@ -124,16 +138,16 @@ class Publisher:
         """The head of that number is on the remote; only the answer was lost, or what came after it."""
         waiting = [commit for commit in self._tree.ledger.outbox() if commit.number <= number]
         if waiting:
-            self._done(waiting)
+            newest = waiting[-1]
+            self._done(waiting, open_head(newest.head, head_name(self._device, newest.number), self._ports.keys))
 
-    def _done(self, waiting: Sequence[Outgoing], stored: Sequence[int] = ()) -> None:
-        newest = waiting[-1]
-        self._heads.published(open_head(newest.head, head_name(self._device, newest.number), self._ports.keys))
+    def _done(self, waiting: Sequence[Outgoing], head: Head, stored: Sequence[int] = ()) -> None:
+        self._heads.published(head)
         for commit in waiting:
             self._tree.ledger.published(commit.number)
         late = self._late([commit.number for commit in waiting])
         now = clock.now()
-        self._remember([*self._published(), *(Kept(number, now, late) for number in (*stored, newest.number))])
+        self._remember([*self._published(), *(Kept(number, now, late) for number in (*stored, head.number))])
 
     async def thin(self, days: int) -> None:
         """Remove those of our old heads that nobody will miss; few at a time. `days`: how long to keep any.
