@@ -85,10 +85,10 @@ class Commits:
         tree = self._tree
         cut = await self._here(lambda: tree.cut(everything=everything))
         made_from = self.step.cut()
-        base = self.base()
-        lag = {} if everything else {(row.parent, row.name): row.seen for row in tree.ledger.lag()}
-        held = {} if everything else self._held()
         try:
+            base = self.base()
+            lag = {} if everything else {(row.parent, row.name): row.seen for row in tree.ledger.lag()}
+            held = {} if everything else self._held()
             if cut.empty and not everything:
                 cut.done()
                 return False
