@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -71,3 +72,33 @@ async def test_it_notices_while_it_publishes(
     assert await b.listing() == await a.listing() == await clone.listing()
     assert b.engine.heads.alarms == []
     await Garbage(b.engine).collect(0, dry_run=True)
+
+
+@pytest.mark.parametrize("trouble", ["pack", "disk"])
+async def test_what_goes_wrong_leaves_it_who_it_was(
+    twins: tuple[Computer, Computer], trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, clone = twins
+    await a.write("ours", b"ours")
+    await a.commit()
+    await clone.sync()
+    old, waiting = a.engine.ports.identity.id, a.tree.ledger.outbox()
+
+    def fail(*_: object) -> None:
+        monkeypatch.undo()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if trouble == "pack":
+        monkeypatch.setattr(a.engine.commits, "list_pack", fail)
+    else:
+        monkeypatch.setattr(a.tree.state, "commit", fail)
+    with pytest.raises(OSError, match="No space"):
+        await a.engine.follow()
+    assert a.engine.ports.identity.id == old
+    assert a.tree.ledger.outbox() == waiting
+    await a.sync()
+    assert a.engine.ports.identity.id != old
+    await clone.sync()
+    await a.sync()
+    assert await a.listing() == await clone.listing() == {"ours": b"ours", "theirs": b"theirs"}
+    assert await a.kept() == await clone.kept() == []
