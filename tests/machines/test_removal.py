@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -244,6 +246,33 @@ async def test_a_pack_that_cannot_be_read_waits(scene: Scene) -> None:
     path.write_bytes(whole)
     await scene.a.sync()
     assert not ledger.outbox()
+
+
+async def test_a_head_that_cannot_be_made_anew_leaves_all_waiting(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await begun(scene)
+    await scene.a.write("waits", b"secret" * 50_000)
+    await scene.a.commit()
+    scene.remove()
+    await scene.a.renew()
+    ledger = scene.a.tree.ledger
+    waiting = ledger.outbox()
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(scene.a.engine.commits, "list_pack", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        await scene.a.publish()
+    assert ledger.outbox() == waiting
+    monkeypatch.undo()
+    await scene.a.sync()
+    assert not ledger.outbox()
+    await scene.b.renew()
+    await scene.b.sync()
+    assert await scene.b.read("waits") == b"secret" * 50_000
+    assert scene.readable(scene.old) == before & set(scene.objects)
 
 
 async def test_nothing_is_published_before_the_first_look(scene: Scene) -> None:

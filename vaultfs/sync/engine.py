@@ -77,7 +77,7 @@ class Engine:
         self.ahead = Ahead(self.fetcher, min(ports.fetch_ahead, ports.cache_limit // 8))
         self.follower = Follower(ports, self.heads, self.catalog, self.commits, self._checkout, self.ahead.want)
         self.decisions = Decisions(ports, self.commits, self.follower, self.fetcher)
-        self.publisher = Publisher(ports, self.heads, self.commits.step.late)
+        self.publisher = Publisher(ports, self.heads, self.commits.outbox, self.commits.step.late)
         self.publisher.resealing = Resealing(ports, self.commits, self.catalog)
         self.report = Report(ports, self.heads, self.publisher, self._checkout)
         self.begun = trio.Event()  # the tree has what others had published, or was published itself
