@@ -12,7 +12,7 @@ from vaultfs.format.head import Head, OpenPath, seal_head, vector_of
 from vaultfs.format.node import Directory, Dot
 from vaultfs.format.node_codec import node_key
 from vaultfs.format.pack import PackCodec
-from vaultfs.sync.commit import Committing
+from vaultfs.sync.commit import Committing, NotInBaseError
 from vaultfs.sync.edits import empty_root
 from vaultfs.sync.meeting import Meeting
 from vaultfs.sync.merge import State
@@ -21,6 +21,7 @@ from vaultfs.sync.publish import pack_place
 from vaultfs.sync.step import Step
 from vaultfs.sync.upper import LEAST_BYTES, UPPER_BYTES, upper
 from vaultfs.sync.vectors import joined
+from vaultfs.tree.absent import note_absent
 from vaultfs.tree.housekeeping import SyncWork
 from vaultfs.tree.incoming import NotHereError
 from vaultfs.tree.nodes import NodesWork
@@ -81,6 +82,14 @@ class Commits:
 
         `moment`: what the commit tells as its time (0: that of the cut).
         """
+        while True:
+            try:
+                return await self._commit(everything=everything, moment=moment)
+            except NotInBaseError as problem:
+                if not note_absent(self._tree.state, problem.lacking):
+                    raise
+
+    async def _commit(self, *, everything: bool, moment: int) -> bool:
         tree = self._tree
         cut = await self._here(lambda: tree.cut(everything=everything))
         made_from = self.step.cut()
