@@ -336,7 +336,7 @@ def test_attributes_of_a_directory_change_in_place(stores: StoreMaker) -> None:
     assert {name for name in tree.xattrs.list(directory) if not name.startswith(b"user.vaultfs")} == {b"user.b"}
     assert tree.xattrs.get(directory, b"user.b") == b"3"
     assert not tree.ledger.any_lag
-    tree.arrivals.attributes(ROOT, a_directory(mode=0o755))
+    tree.arrivals.turner.turn([], [(ROOT, a_directory(mode=0o755))], lambda: None)
     assert tree.inode(ROOT).mode == stat.S_IFDIR | 0o755
     assert tree.inode(ROOT).nlink == 3
 

@@ -54,6 +54,7 @@ class Commits:
         self.fetch: Callable[[NotHereError], Awaitable[None]] = fetcher.fetch  # the engine knows how to fetch more
         self._meeting = Meeting(ports.tree, self.nodes)
         self.busy = trio.Lock()
+        self.turning = trio.Lock()  # held while directories that nobody looked into get other contents
         self.step = Step()
 
     def nodes(self) -> ThreadNodes:
@@ -240,9 +241,9 @@ class Commits:
         await self._ports.do(lambda: work)
         return [work.pack]
 
-    async def checkpoint(self) -> None:
-        """Everything so far is durable after this."""
-        await self._ports.do(lambda: SyncWork(self._tree.keeper))
+    async def checkpoint(self, change: Callable[[], None] = lambda: None) -> None:
+        """Everything so far is durable after this, and `change`, which is made in the instant of the commit."""
+        await self._ports.do(lambda: SyncWork(self._tree.keeper, change))
 
     async def restate(self, *, upper_bytes: int = 0) -> None:
         """A commit of what was published already, for what its head has to say.

@@ -19,6 +19,7 @@ from vaultfs.tree.incoming import Incoming
 from vaultfs.tree.leaving import AT_ONCE, Leaving
 from vaultfs.tree.obstacles import Obstacles, Swap
 from vaultfs.tree.statements import error
+from vaultfs.tree.turning import Turner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,10 +85,10 @@ class Arrivals:
         self.obstacles = Obstacles(state, handles)
         self.expand = self.folds.expand
         self.unfold = self.folds.unfold
-        self.fold = self.folds.fold
         self.refold = self.folds.refold
         self.folded = self.folds.of
         self.is_folded = self.folds.is_folded
+        self.turner = Turner(state, self.folds, self._bringer)
         self._staged: dict[bytes, _Waiting] = {}
         self._uses: dict[int, int] = {}  # how many tokens stand for an inode
         self._next = 1
@@ -312,13 +313,6 @@ class Arrivals:
         return _Sweep(self) if self.leaving else None
 
     # -- in place, where the kernel is told to forget what it knows
-
-    def attributes(self, ino: int, element: Directory) -> None:
-        """The directory gets these attributes; what is in it stays."""
-        self._bringer.meet([element])
-        self._state.begin(weigh(Incoming(b"", element)), quiet=True)
-        self._bringer.dress(self._state.inode(ino), element)
-        self._state.end()
 
     def update(self, ino: int, element: Shown, below: Ref | None) -> None:
         """The inode now is what the element says, content and all (a directory's only if it is folded).
