@@ -11,7 +11,7 @@ from vaultfs import clock
 from vaultfs.format.head import Head, OpenPath, seal_head, vector_of
 from vaultfs.format.node import Directory, Dot
 from vaultfs.format.pack import PackCodec, node_key
-from vaultfs.sync.commit import Committing
+from vaultfs.sync.commit import Committing, NotInBaseError
 from vaultfs.sync.edits import empty_root
 from vaultfs.sync.meeting import Meeting
 from vaultfs.sync.merge import State
@@ -21,6 +21,7 @@ from vaultfs.sync.publish import pack_place
 from vaultfs.sync.step import Step
 from vaultfs.sync.upper import LEAST_BYTES, UPPER_BYTES, upper
 from vaultfs.sync.vectors import joined
+from vaultfs.tree.absent import note_absent
 from vaultfs.tree.incoming import NotHereError
 from vaultfs.tree.nodes import NodesWork
 from vaultfs.tree.packs import path_of
@@ -54,6 +55,7 @@ class Commits:
         self._meeting = Meeting(ports.tree, self.nodes)
         self.busy = trio.Lock()
         self.outbox = Outbox(ports)
+        self.turning = trio.Lock()  # held while directories that nobody looked into get other contents
         self.step = Step()
 
     def nodes(self) -> ThreadNodes:
@@ -82,6 +84,14 @@ class Commits:
 
         `moment`: what the commit tells as its time (0: that of the cut).
         """
+        while True:
+            try:
+                return await self._commit(everything=everything, moment=moment)
+            except NotInBaseError as problem:
+                if not note_absent(self._tree.state, problem.lacking):
+                    raise
+
+    async def _commit(self, *, everything: bool, moment: int) -> bool:
         tree = self._tree
         cut = await self._here(lambda: tree.cut(everything=everything))
         made_from = self.step.cut()
@@ -237,9 +247,12 @@ class Commits:
         await self._ports.do(lambda: work)
         return [work.pack]
 
-    async def checkpoint(self) -> None:
-        """Everything so far is durable after this. Raises `OSError`."""
-        await self.outbox.checkpoint()
+    async def checkpoint(self, change: Callable[[], None] = lambda: None) -> None:
+        """Everything so far is durable after this, and `change`, which is made in the instant of the commit.
+
+        Raises `OSError`.
+        """
+        await self.outbox.checkpoint(change)
 
     async def restate(self, *, upper_bytes: int = 0) -> None:
         """A commit of what was published already, for what its head has to say.

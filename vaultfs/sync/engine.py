@@ -72,7 +72,7 @@ class Engine:
         self.renewing = Renewing(ports, self.heads)
         self.commits = Commits(ports, self.fetcher, self.catalog)
         self._checkout = Checkout(ports, self.commits.nodes, self.commits.busy)
-        self._unfolder = Unfolder(ports.tree, self.fetcher, self.commits.nodes)
+        self._unfolder = Unfolder(ports.tree, self.fetcher, self.commits.nodes, self.commits.turning)
         self.commits.fetch = self._unfolder.fetch
         self.ahead = Ahead(self.fetcher, min(ports.fetch_ahead, ports.cache_limit // 8))
         self.follower = Follower(ports, self.heads, self.catalog, self.commits, self._checkout, self.ahead.want)

@@ -7,6 +7,7 @@ The same goes for its packs: a pack's number that is taken back is another pack'
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -37,21 +38,21 @@ class Outbox:
     def _newest(self) -> int:
         return max((commit.number for commit in self._ledger.outbox()), default=0)
 
-    async def checkpoint(self) -> None:
-        """Everything so far is on disk after this. Raises `OSError`."""
+    async def checkpoint(self, change: Callable[[], None] = lambda: None) -> None:
+        """Everything so far is on disk after this, and `change`, made in the same instant. Raises `OSError`."""
         self._under_way += 1
         try:
-            await self._ports.do(self._work)
+            await self._ports.do(partial(self._work, change))
         finally:
             self._under_way -= 1
             self._ended.set()
             self._ended = trio.Event()
 
-    def _work(self) -> Work:
+    def _work(self, change: Callable[[], None]) -> Work:
         tree = self._ports.tree
         if tree.state.failed:
             raise error(tree.state.failed)  # a disk that failed once may say that it has what it lost
-        return _Noted(SyncWork(tree.keeper), self._newest, self._is_durable)
+        return _Noted(SyncWork(tree.keeper, change), self._newest, self._is_durable)
 
     def _is_durable(self, number: int) -> None:
         self._durable = max(self._durable, number)

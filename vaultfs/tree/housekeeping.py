@@ -22,6 +22,8 @@ from vaultfs.tree.seal import SealWork, pictures_of
 from vaultfs.tree.sync import Ticket
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vaultfs.tree.blocks import Blocks
     from vaultfs.tree.packs import PackWriter
     from vaultfs.tree.state import State
@@ -176,10 +178,14 @@ class Housekeeper:
 
 
 class SyncWork:
-    """First part of a checkpoint: most of the journal is made durable off the tree's thread."""
+    """First part of a checkpoint: most of the journal is made durable off the tree's thread.
 
-    def __init__(self, keeper: Housekeeper) -> None:
+    `change`: made in the same instant as the commit, so that the two hold together (vaultfs.tree.turning).
+    """
+
+    def __init__(self, keeper: Housekeeper, change: Callable[[], None] = lambda: None) -> None:
         self._keeper = keeper
+        self._change = change
         self._ticket = Ticket(keeper.state, keeper.blocks)
 
     def run(self) -> None:
@@ -190,6 +196,7 @@ class SyncWork:
         """Commits; what came since `run` is little and made durable here."""
         self._ticket.done()
         keeper = self._keeper
+        self._change()
         keeper.sync_inline()
         return DurableWork(keeper, keeper.commit())
 

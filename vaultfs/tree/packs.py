@@ -143,7 +143,7 @@ class PackReader:
 
     def _file(self, number: int, pack_id: bytes) -> PackFile:
         file = self._open.get(number)
-        if file is None:
+        if file is None or file.codec.id != pack_id:
             descriptor = os.open(path_of(self.directory, pack_id), os.O_RDONLY | os.O_CLOEXEC)
             try:
                 _, found = parse_header(os.pread(descriptor, HEADER_BYTES, 0))
