@@ -160,6 +160,7 @@ CHANGES: dict[str, Callable[[bytes], bytes]] = {
     "a kind that is none": lambda lines: lines[:32] + b"\xff" + lines[33:],
     "a codec that is none": lambda lines: lines[:33] + b"\x07" + lines[34:],
     "a pack that is none": lambda lines: lines[:34] + b"\x01" + lines[35:],
+    "more than its size needs": lambda lines: lines[:50] + bytes(4) + lines[54:],
     "beyond its pack": lambda lines: lines[:45] + b"\x7f" + lines[46:],
 }
 

@@ -230,6 +230,7 @@ async def test_wrong_footers(vault: Vault, here: Machine, how: str, *, large: bo
         {"offset": 1 << 40},
         {"length": 1 << 40},
         {"size": 1 << 40},
+        {"size": 1},
         {"kind": 9},
         {"codec": 3},
         {"id": b"x"},

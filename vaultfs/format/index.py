@@ -209,7 +209,7 @@ class Front:
         for name, kind, codec, pack, _, offset, length, size in _RECORD.iter_unpack(lines):
             if not last < name < end or kind not in _KINDS or codec not in _CODECS or pack >= len(self.packs):
                 raise IndexDamagedError("a record out of place")
-            if offset + length > self.packs[pack].footer or size > NODE_MAX:
+            if offset + length > self.packs[pack].footer or size > NODE_MAX or length > size + OVERHEAD:
                 raise IndexDamagedError("a record outside of its pack")
             last = name
         if lines[:ID_BYTES] != self._firsts[number]:

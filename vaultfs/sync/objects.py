@@ -107,7 +107,7 @@ class Objects:
                 raise PackDamagedError("an entry of a kind that is none")
             if entry.offset < HEADER_BYTES or entry.length < OVERHEAD or entry.offset + entry.length > pack.footer:
                 raise PackDamagedError("an entry outside of its pack")
-            if len(entry.id) != ID_BYTES or not 0 <= entry.size <= NODE_MAX:
+            if len(entry.id) != ID_BYTES or not 0 <= entry.size <= NODE_MAX or entry.length > entry.size + OVERHEAD:
                 raise PackDamagedError("an entry that cannot be")
         return entries
 
