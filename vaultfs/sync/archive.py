@@ -12,7 +12,15 @@ from msgspec.structs import replace
 
 from vaultfs.crypto.epochs import members
 from vaultfs.errors import NewerFormatError, NoSuchCommitError, RemoteDamagedError, RemoteObjectMissingError
-from vaultfs.format.head import HeadRefusedError, epoch_of_head, head_name, open_head, parse_name, vector_of
+from vaultfs.format.head import (
+    MAX_BYTES,
+    HeadRefusedError,
+    epoch_of_head,
+    head_name,
+    open_head,
+    parse_name,
+    vector_of,
+)
 from vaultfs.format.node_codec import node_key
 from vaultfs.sync.catalog import Catalog
 from vaultfs.sync.depth import allow_depth
@@ -75,7 +83,7 @@ class Archive:
         if known is not None:
             return known
         name = head_name(device, number)
-        data = await self.remote.get(name)
+        data = await self.remote.get(name, 0, MAX_BYTES + 1)
         try:
             head = open_head(data, name, self._keys, public_key=self._signers.get(device))
         except HeadRefusedError as error:

@@ -14,6 +14,7 @@ import msgspec
 import trio
 
 from vaultfs.errors import RemoteObjectMissingError, UsageError
+from vaultfs.format.head import MAX_BYTES as MAX_HEAD
 from vaultfs.format.head import HeadRefusedError, head_name, open_head, parse_name
 from vaultfs.format.header import MAX_BYTES, encode_header
 from vaultfs.format.pack import Entry, Kind, PackCodec, PackDamagedError
@@ -169,7 +170,7 @@ class Repair:
         trust = self._engine.heads.trust
         try:
             device, number = parse_name(name)
-            data = await self._ports.remote.get(name)
+            data = await self._ports.remote.get(name, 0, MAX_HEAD + 1)
             known[name] = open_head(data, head_name(device, number), self._ports.keys, public_key=trust.key(device))
         except RemoteObjectMissingError:
             return
