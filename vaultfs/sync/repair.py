@@ -23,6 +23,7 @@ from vaultfs.sync.garbage_mark import Marked, mark
 from vaultfs.sync.garbage_packs import Repacking
 from vaultfs.sync.garbage_places import Held, Holders
 from vaultfs.sync.header import header_name
+from vaultfs.sync.objects import pack_id
 from vaultfs.sync.publish import pack_place
 from vaultfs.sync.repair_look import MISSING, Health, Looking
 from vaultfs.sync.repair_paths import Losses
@@ -191,8 +192,7 @@ class Repair:
         found.lost += [LostObject(str(error.fields["object"]), error.message) for error in indexes]
         for name, size in listed.items() if indexes or found.health.bad else ():
             # Perhaps what an index said that is lost; or what somebody stored and did not live to name.
-            pack_id = bytes.fromhex(name.rpartition("/")[2])
-            place = await self._looking.unnamed(name, size) if pack_id not in holders.packs else None
+            place = await self._looking.unnamed(name, size) if pack_id(name) not in holders.packs else None
             if place is not None:
                 await holders.add(place)
 
