@@ -44,6 +44,7 @@ def test_what_was_seen_here_counts_without_a_mount(both: tuple[Desk, Desk], base
     listed = desk.run("heads", "--json")
     assert listed.returncode == 80
     assert '"accepted": false' in listed.stdout, "what is known of it is shown"
+    assert len(listed.stderr.splitlines()) == 1, "the error, for a program"
 
     # What does not depend on it goes on, and says so.
     done = desk.run("cat", "note", "--at", older)

@@ -107,10 +107,10 @@ async def _look(
     """What the remote shows now, with what was seen before; the error where it shows less."""
     from vaultfs.daemon.elements import heads_fact  # noqa: PLC0415 - not for --help
 
-    archive = await recall.archive(remote, keys, header, strict=False)
+    archive = await recall.compared(remote, keys, header)
     trust = archive.trust
     fact = heads_fact(trust.fingerprint(), trust.heads.values(), {alarm.device for alarm in trust.alarms})
-    return fact, trust.error(trust.alarms[0]) if trust.alarms and recall.strict else None
+    return fact, recall.judge(archive)
 
 
 def _show(found: HeadsFact) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from vaultfs.crypto.keys import VaultKeys
     from vaultfs.crypto.records import Header
     from vaultfs.daemon.paths import VaultPlaces
+    from vaultfs.errors import RollbackError
     from vaultfs.remote import Remote
     from vaultfs.sync.archive import Archive
     from vaultfs.sync.trust import MemorySeen
@@ -53,16 +54,29 @@ class Recall:
         Only a warning comes where there is no memory but what heads say of each other, and unless `strict`: for who
         says which commit is meant, or looks what is wrong.
         """
+        archive = await self.compared(remote, keys, header)
+        error = self.judge(archive, strict=strict)
+        if error is not None:
+            raise error
+        return archive
+
+    async def compared(self, remote: Remote, keys: VaultKeys, header: Header) -> Archive:
+        """Likewise, without a judgement: what is wrong is among the alarms of its `trust`."""
         from vaultfs.sync.archive import Archive  # noqa: PLC0415 - not for --help
         from vaultfs.sync.recalling import doubts  # noqa: PLC0415
 
         archive = Archive(remote, keys, header, self.seen)
         await archive.look()
-        for alarm in await doubts(archive, self.own):
-            if strict and self.strict:
-                raise archive.trust.error(alarm)
-            warn(f"Warning: {remote.label} may not show all that was published: {printable(alarm.text)}.")
+        await doubts(archive, self.own)
         return archive
+
+    def judge(self, archive: Archive, *, strict: bool = True) -> RollbackError | None:
+        """The error to end with, if there is any; else what is wrong is a warning."""
+        for alarm in archive.trust.alarms:
+            if strict and self.strict:
+                return archive.trust.error(alarm)
+            warn(f"Warning: {archive.remote.label} may not show all that was published: {printable(alarm.text)}.")
+        return None
 
 
 def is_exact(commit: str | None) -> bool:
