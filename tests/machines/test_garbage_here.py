@@ -8,8 +8,8 @@ import pytest
 
 from tests.machines.test_garbage import collect
 from vaultfs.format.head import head_name
-from vaultfs.format.node_codec import node_id as id_of
-from vaultfs.format.node_codec import node_key
+from vaultfs.format.pack import node_id as id_of
+from vaultfs.format.pack import node_key
 from vaultfs.sync.garbage_here import let_go
 from vaultfs.tree.packs import path_of
 

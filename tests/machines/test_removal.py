@@ -15,6 +15,7 @@ from vaultfs.errors import DeviceRemovedError, NewerKeysError
 from vaultfs.format.head import HeadRefusedError, open_head
 from vaultfs.format.header import encode_header
 from vaultfs.format.pack import PackCodec, PackDamagedError, parse_header
+from vaultfs.sync.patience import PATIENCE
 from vaultfs.sync.renewing import Renewing
 from vaultfs.tree.packs import path_of
 
@@ -164,6 +165,28 @@ async def test_a_machine_that_meets_newer_keys_asks_for_them_at_once(scene: Scen
     renewing._due = (renewing._due or 0.0) - 30.0  # as if it had not been asked just now
     await scene.b.follow()
     assert scene.b.keys.epoch == 2
+    assert await scene.b.read("news") == b"under new keys"
+
+
+async def test_what_waits_for_newer_keys_is_told_only_when_they_do_not_come(scene: Scene) -> None:
+    await begun(scene)
+    scene.remove()
+    await scene.a.renew()
+    await scene.a.write("news", b"under new keys")
+    await scene.a.sync()
+    renewing = scene.b.engine.renewing
+    headers = {name: scene.objects.pop(name) for name in list(scene.objects) if name.startswith("vault.")}
+    for _ in range(PATIENCE):
+        assert [alarm.kind for alarm in scene.b.engine.facts().alarms] == []
+        renewing._due = 0.0
+        await scene.b.follow()
+    (alarm,) = scene.b.engine.facts().alarms
+    assert (alarm.kind, alarm.device) == ("unreadable", scene.a.identity.id)
+    assert not next(one for one in scene.b.engine.facts().devices if one.id == alarm.device).accepted
+    scene.objects.update(headers)
+    assert await scene.b.renew()
+    await scene.b.follow()
+    assert scene.b.engine.facts().alarms == []
     assert await scene.b.read("news") == b"under new keys"
 
 

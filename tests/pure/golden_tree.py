@@ -33,8 +33,9 @@ from vaultfs.format.node import (
     Symlink,
     Unit,
 )
-from vaultfs.format.node_codec import MemoryNodes, encode_node, node_id, node_key
+from vaultfs.format.node_codec import MemoryNodes, encode_node
 from vaultfs.format.node_trie import Trie
+from vaultfs.format.pack import node_id, node_key
 
 A, B = Dot(OBJECT_ID, 7), Dot(bytes([0xD0] * 16), 300)
 TIME = CREATED * 1_000_000_000

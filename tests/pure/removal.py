@@ -12,7 +12,7 @@ from vaultfs.errors import NewerKeysError
 from vaultfs.format.head import Head, HeadRefusedError, PackPlace, open_head, seal_head
 from vaultfs.format.index import Front, Index, IndexDamagedError, build_index, joined, records_of
 from vaultfs.format.node import Dot
-from vaultfs.format.pack import Entry, Kind, PackCodec, PackDamagedError, block_id
+from vaultfs.format.pack import Entry, Kind, PackCodec, PackDamagedError, block_id, node_id, node_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,7 +67,8 @@ def publish(keys: VaultKeys, device: DeviceIdentity, number: int) -> Published:
     pack, entries = codec.header(), []
     for at, (kind, data) in enumerate([(Kind.BLOCK, b"secret of %d" % number), (Kind.NODE, secrets.token_bytes(99))]):
         sealed, how = codec.seal(at, kind, data)
-        entries.append((Entry(kind, block_id(keys, data), len(pack), len(sealed), len(data), how), data))
+        identity = block_id(keys, data) if kind == Kind.BLOCK else node_id(node_key(keys), data)
+        entries.append((Entry(kind, identity, len(pack), len(sealed), len(data), how), data))
         pack += sealed
     footer = len(pack)
     pack += codec.finish(footer, [entry for entry, _ in entries])

@@ -36,7 +36,7 @@ from vaultfs.errors import (
 from vaultfs.format.head import HeadRefusedError, PackPlace, epoch_of_head, open_head
 from vaultfs.format.header import decode_header, encode_header
 from vaultfs.format.index import Front, IndexDamagedError, build_index, joined, records_of
-from vaultfs.format.pack import Entry, Kind, PackCodec, PackDamagedError
+from vaultfs.format.pack import Entry, Kind, PackCodec, PackDamagedError, block_id
 
 if TYPE_CHECKING:
     from vaultfs.wallet import Signer
@@ -170,8 +170,8 @@ def test_keys_grow_where_they_are_held(vault: Vault, made: NewEpoch) -> None:
     # A pack that was begun before goes on under its own key, and opens.
     more, _ = codec.seal(1, Kind.BLOCK, b"two")
     reader = PackCodec(VaultKeys(vault.created.keys.master(), held.vault_id), codec.id)
-    assert reader.open(0, Entry(Kind.BLOCK, b"", 0, len(sealed), 3, how), sealed) == b"one"
-    assert reader.open(1, Entry(Kind.BLOCK, b"", 0, len(more), 3, how), more) == b"two"
+    assert reader.open(0, Entry(Kind.BLOCK, block_id(held, b"one"), 0, len(sealed), 3, how), sealed) == b"one"
+    assert reader.open(1, Entry(Kind.BLOCK, block_id(held, b"two"), 0, len(more), 3, how), more) == b"two"
     assert epoch_of(codec.id) == 1
     assert epoch_of(held.object_id()) == 2
     assert publish(held, vault.mine, 9).readable(made.keys)

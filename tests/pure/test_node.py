@@ -36,11 +36,9 @@ from vaultfs.format.node_codec import (
     decode_directory,
     decode_node,
     encode_node,
-    node_id,
-    node_key,
     order,
 )
-from vaultfs.format.pack import block_id
+from vaultfs.format.pack import block_id, node_id, node_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -81,12 +81,12 @@ def frame(content: int) -> bytes:
     return b"\x28\xb5\x2f\xfd\xe0" + content.to_bytes(8, "little") + b"\x01\x00\x00"
 
 
-def opened(packed: bytes, size: int) -> bytes:
-    """What an entry of `size` bytes whose seal holds `packed` opens to."""
+def opened(packed: bytes, size: int, name: bytes = bytes(32)) -> bytes:
+    """What an entry of `size` bytes and that id opens to whose seal holds `packed`."""
     codec = PackCodec(KEYS, PACK_ID)
     sealed, how = codec.seal(0, Kind.BLOCK, packed)
     assert how == Codec.RAW, "it stands in the seal as it is"
-    return codec.open(0, Entry(Kind.BLOCK, bytes(32), 24, len(sealed), size, Codec.ZSTD), sealed)
+    return codec.open(0, Entry(Kind.BLOCK, name, 24, len(sealed), size, Codec.ZSTD), sealed)
 
 
 @pytest.mark.parametrize("content", [0, 1, BLOCK_BYTES + 1, 64 << 20, 1 << 46])
@@ -104,11 +104,12 @@ def test_a_frame_of_another_size_is_refused_before_it_takes_memory(content: int)
 def test_only_a_frame_that_names_its_size_opens() -> None:
     data = b"agent " * 12
     packed = zstandard.ZstdCompressor().compress(data)
-    assert opened(packed, len(data)) == data
+    name = block_id(KEYS, data)
+    assert opened(packed, len(data), name) == data
     unnamed = zstandard.ZstdCompressor(write_content_size=False).compress(data)
     for wrong in (unnamed, packed[:-1], packed[:4], b"", b"not a frame"):
         with pytest.raises(PackDamagedError):
-            opened(wrong, len(data))
+            opened(wrong, len(data), name)
 
 
 def test_every_flipped_bit_and_every_cut_of_a_pack_is_found() -> None:

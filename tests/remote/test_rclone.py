@@ -18,6 +18,7 @@ from vaultfs.remote import Limits, open_remote, program
 from vaultfs.remote import supervisor as supervisor_module
 from vaultfs.remote.rclone import RcloneBackend
 from vaultfs.remote.supervisor import SOCKET, Supervisor
+from vaultfs.remote.with_parent import NICE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -66,6 +67,15 @@ def command_line(pid: int | None) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
+def nice_of_group(pid: int) -> int | None:
+    """As a kernel has it that lets sessions share the processors; None: it does not, or takes ten a second at most."""
+    path = Path(f"/proc/{pid}/autogroup")
+    if os.geteuid():
+        return None
+    named = path.read_text().split() if path.exists() else []
+    return int(named[2]) if named and named[0] != "/autogroup-0" else None
+
+
 def tcp_ports_of(pid: int | None) -> list[str]:
     """Local addresses of its TCP sockets, that listen, as the kernel writes them."""
     links = (os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd"))
@@ -78,6 +88,15 @@ def tcp_ports_of(pid: int | None) -> list[str]:
 
 def names_in(directory: Path) -> list[str]:
     return [path.name for path in directory.iterdir()]
+
+
+async def test_it_gives_way_to_what_people_wait_for(server_of: ServerOf, rclone: Path, runtime: Path) -> None:
+    async with open_remote(server_of("webdav").spec("polite"), runtime, program=rclone) as remote:
+        await remote.create()
+        pid = supervisor_of(remote).pid
+        assert pid
+        assert os.getpriority(os.PRIO_PROCESS, pid) == min(os.getpriority(os.PRIO_PROCESS, 0) + NICE, 19)
+        assert nice_of_group(pid) in {None, NICE}, "else the kernel would compare it with its own threads only"
 
 
 async def test_its_socket_is_ours_alone_and_its_command_line_has_no_secret(

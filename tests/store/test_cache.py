@@ -12,7 +12,7 @@ from tests.store.elements import RemotePacks, a_file, named
 from tests.store.holed import read
 from tests.store.stores import StoreMaker, content, make_file, work_off
 from tests.store.test_arrivals import bring, problems
-from vaultfs.format.pack import BLOCK_BYTES
+from vaultfs.format.pack import BLOCK_BYTES, PackCodec, node_id, node_key
 from vaultfs.tree import ROOT
 from vaultfs.tree.check import check_tree
 from vaultfs.tree.housekeeping import SyncWork
@@ -227,7 +227,8 @@ def test_wrong_bytes_do_not_get_into_the_cache(stores: StoreMaker, remote: Remot
 
 def test_a_damaged_node_in_a_pack_of_ours_is_found(stores: StoreMaker) -> None:
     tree = stores.new()
-    work = NodesWork(tree.state, tree.blocks, tree.ledger, {b"n" * 32: os.urandom(3000)})
+    node = os.urandom(3000)
+    work = NodesWork(tree.state, tree.blocks, tree.ledger, {node_id(node_key(tree.state.keys), node): node})
     work_off(work)
     assert [problem for problem in check_tree(tree, read_data=True) if problem] == []
     path = path_of(tree.blocks.directory, tree.ledger.pack_of(work.pack).id)
@@ -336,3 +337,40 @@ def test_collecting_leaves_what_waits_what_is_remote_and_what_holds_nodes(
     assert len(list(tree.blocks.directory.glob("*/*"))) == 3
     assert len(tree.content.read(cached, 0, 10)) == 10
     assert problems(tree) == []
+
+
+def resealed(remote: RemotePacks, tree: Tree, pack_id: bytes) -> bytes:
+    """The pack as somebody makes it who has its key, like a machine that was removed: other bytes, same places."""
+    codec, data = PackCodec(tree.state.keys, pack_id), bytearray(remote.packs[pack_id])
+    for number, entry in enumerate(codec.read_footer(bytes(data))):
+        sealed, _ = codec.seal(number, entry.kind, os.urandom(entry.size))
+        data[entry.offset : entry.offset + entry.length] = sealed
+    return bytes(data)
+
+
+def test_what_opens_but_is_not_what_its_id_says_is_never_read_nor_taken_for_it(
+    stores: StoreMaker, remote: RemotePacks
+) -> None:
+    tree, data = stores.new(), full_blocks(3)
+    ino = remote_file(tree, remote, data)
+    (pack_id,) = remote.packs
+    right, remote.packs[pack_id] = remote.packs[pack_id], resealed(remote, tree, pack_id)
+    for _ in range(2):
+        with pytest.raises(NotHereError) as lack:
+            content(tree, ino)
+        remote.fetch(tree, lack.value)
+    copy = make_file(tree, b"copy", data).ino
+    assert content(tree, copy) == data, "what is written anew is not taken for what claims to be the same"
+    remote.packs[pack_id] = right
+    assert read(tree, remote, ino, 0, 1 << 20) == data
+    assert problems(tree) == []
+
+
+def test_what_was_read_is_looked_at_again_when_the_file_was_written_to(stores: StoreMaker, remote: RemotePacks) -> None:
+    tree, data = stores.new(), full_blocks(3)
+    ino = remote_file(tree, remote, data)
+    assert read(tree, remote, ino, 0, 1 << 20) == data
+    (pack_id,) = remote.packs
+    tree.cache.put(tree.ledger.number_of(pack_id), 0, resealed(remote, tree, pack_id))
+    with pytest.raises(NotHereError):
+        content(tree, ino)

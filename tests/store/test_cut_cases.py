@@ -9,7 +9,7 @@ from tests.store.committing import working_tree
 from tests.store.cut_vault import Vault, short
 from tests.store.stores import work_off
 from vaultfs.format.node import Block, Inline
-from vaultfs.format.pack import BLOCK_BYTES, block_id
+from vaultfs.format.pack import BLOCK_BYTES, block_id, node_id, node_key
 from vaultfs.tree import ROOT
 from vaultfs.tree.names import RENAME_EXCHANGE
 
@@ -184,11 +184,12 @@ def test_one_commit_is_one_pack(vault: Vault) -> None:
     vault.tree.content.write(vault.ino(b"d/g"), BLOCK_BYTES, os.urandom(5000))
     cut = vault.tree.cut()
     work_off(cut.work())
-    work_off(cut.add_nodes({b"n" * 32: b"a node"}))
+    name = node_id(node_key(vault.tree.state.keys), b"a node")
+    work_off(cut.add_nodes({name: b"a node"}))
     (pack,) = cut.packs
     kinds = vault.tree.state.all("SELECT count(*) FROM block WHERE pack=?", pack)
     assert kinds == [(2,)]
-    placed = vault.tree.ledger.place_of_node(b"n" * 32)
+    placed = vault.tree.ledger.place_of_node(name)
     assert placed is not None
     assert placed.pack == pack
     pack_id, state = vault.tree.ledger.pack_of(pack)
@@ -204,7 +205,8 @@ def test_a_commit_larger_than_a_pack(vault: Vault) -> None:
             vault.tree.content.write(ino, at * BLOCK_BYTES, os.urandom(BLOCK_BYTES - 1))
     cut = vault.tree.cut()
     work_off(cut.work())
-    nodes = {os.urandom(32): os.urandom(200_000) for _ in range(20)}
+    key = node_key(vault.tree.state.keys)
+    nodes = {node_id(key, data): data for data in (os.urandom(200_000) for _ in range(20))}
     work_off(cut.add_nodes(nodes))
     assert len(cut.packs) >= 3
     assert all(vault.tree.ledger.pack_of(pack).state == 1 for pack in cut.packs)

@@ -14,7 +14,7 @@ from tests.sync.vaults import KEYS, NODE_KEY, A, Machine, Made, Vault, device, m
 from vaultfs.errors import RemoteDamagedError, RemoteObjectMissingError, RemoteUnavailableError
 from vaultfs.format.index import build_index, joined, name_of, records_of
 from vaultfs.format.node import NodeDamagedError
-from vaultfs.format.node_codec import node_id
+from vaultfs.format.pack import node_id
 from vaultfs.remote.directory import DirectoryBackend
 from vaultfs.sync.nodes import NodeCache, ThreadNodes
 from vaultfs.tree.incoming import NotHereError

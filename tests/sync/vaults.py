@@ -14,8 +14,7 @@ from tests.remote.fake import FakeBackend
 from tests.remote.memory import MemoryBackend
 from vaultfs.crypto.device import DeviceIdentity
 from vaultfs.format.head import Head, IndexPlace, PackPlace, head_name, seal_head, vector_of
-from vaultfs.format.node_codec import node_id, node_key
-from vaultfs.format.pack import Entry, Kind, PackCodec, block_id
+from vaultfs.format.pack import Entry, Kind, PackCodec, block_id, node_id, node_key
 from vaultfs.remote import Remote
 from vaultfs.sync.catalog import Catalog, MemoryCache, MemoryPlaces, pack_name
 from vaultfs.sync.fetching import Fetcher

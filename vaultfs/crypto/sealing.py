@@ -43,7 +43,8 @@ class Sealer:
         """The bytes that were sealed. Raises `OpenFailedError` when anything is not as it was."""
         if len(sealed) < OVERHEAD:
             raise OpenFailedError
+        view = memoryview(sealed)
         try:
-            return self._aead.decrypt(bytes(sealed[:NONCE_BYTES]), sealed[NONCE_BYTES:], meaning)
+            return self._aead.decrypt(view[:NONCE_BYTES], view[NONCE_BYTES:], meaning)
         except InvalidTag:
             raise OpenFailedError from None

@@ -6,9 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from blake3 import blake3
 
-from vaultfs.crypto.keys import VaultKeys, derive
 from vaultfs.errors import NewerFormatError
 from vaultfs.format.node import (
     BLOCK_FAN,
@@ -32,7 +30,7 @@ from vaultfs.format.node import (
     Symlink,
     Unit,
 )
-from vaultfs.format.pack import BLOCK_BYTES
+from vaultfs.format.pack import BLOCK_BYTES, node_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,16 +44,6 @@ _PREFIX_BYTES = 2
 _decoders: dict[type, msgspec.msgpack.Decoder[Any]] = {kind: msgspec.msgpack.Decoder(kind) for kind in _NUMBERS}
 _encode = msgspec.msgpack.Encoder().encode
 _N = TypeVar("_N", Leaf, Branch, BlockList, Commit)
-
-
-def node_key(keys: VaultKeys) -> bytes:
-    """The key of node ids: of the block-id key, but apart from it, so that no block is ever taken for a node."""
-    return derive(keys.block_id, salt=b"", label="node-id")
-
-
-def node_id(key: bytes, data: bytes) -> bytes:
-    """The id of the node `data`, 32 bytes. `key`: `node_key`."""
-    return blake3(data, key=key).digest()
 
 
 _id_of = node_id

@@ -14,7 +14,7 @@ import msgspec
 import zstandard
 from blake3 import blake3
 
-from vaultfs.crypto.keys import UnknownEpochError
+from vaultfs.crypto.keys import UnknownEpochError, derive
 from vaultfs.crypto.sealing import OVERHEAD, OpenFailedError, Sealer
 
 if TYPE_CHECKING:
@@ -77,16 +77,28 @@ def block_id(keys: VaultKeys, data: bytes | memoryview) -> bytes:
     return blake3(data, key=keys.block_id).digest()
 
 
+def node_key(keys: VaultKeys) -> bytes:
+    """The key of node ids: of the block-id key, but apart from it, so that no block is ever taken for a node."""
+    return derive(keys.block_id, salt=b"", label="node-id")
+
+
+def node_id(key: bytes, data: bytes) -> bytes:
+    """The id of the node `data`, 32 bytes. `key`: `node_key`."""
+    return blake3(data, key=key).digest()
+
+
 class PackCodec:
     """Seals and opens the entries of one pack, always under the key of the epoch that its id names.
 
     Raises `PackDamagedError` when the id names an epoch that is not known here.
     """
 
-    __slots__ = ("_compressor", "_decompressor", "_sealer", "id")
+    __slots__ = ("_compressor", "_decompressor", "_keys", "_node_key", "_sealer", "id")
 
     def __init__(self, keys: VaultKeys, pack_id: bytes) -> None:
         self.id = pack_id
+        self._keys = keys
+        self._node_key = b""
         try:
             self._sealer = Sealer(keys.pack(pack_id))
         except UnknownEpochError as error:
@@ -112,8 +124,12 @@ class PackCodec:
                 data, codec = packed, Codec.ZSTD
         return self._sealer.seal(data, self._meaning(number, kind)), codec
 
-    def open(self, number: int, entry: Entry, sealed: bytes) -> bytes:
-        """The entry's bytes. Raises `PackDamagedError` when anything is not as it was sealed."""
+    def open(self, number: int, entry: Entry, sealed: bytes | memoryview, *, known: bool = False) -> bytes:
+        """The entry's bytes. Raises `PackDamagedError` when anything is not as it was sealed.
+
+        That it opens says that somebody sealed it who had the key of this pack, and so has a device that was removed
+        since; only its id says that it is what is asked for. `known`: these very bytes were seen to have that id.
+        """
         try:
             data = self._sealer.open(sealed, self._meaning(number, entry.kind))
             if entry.codec == Codec.ZSTD:
@@ -125,7 +141,15 @@ class PackCodec:
             raise PackDamagedError from None
         if len(data) != entry.size:
             raise PackDamagedError
+        if not known and not self._is(entry, data):
+            raise PackDamagedError("an entry that is not what its index says")
         return data
+
+    def _is(self, entry: Entry, data: bytes) -> bool:
+        if entry.kind == Kind.NODE:
+            self._node_key = self._node_key or node_key(self._keys)
+            return node_id(self._node_key, data) == entry.id
+        return block_id(self._keys, data) == entry.id
 
     def reseal(self, number: int, kind: int, sealed: bytes | memoryview, other: PackCodec) -> bytes:
         """The sealed entry as it stands under the same number in the pack of `other`: just as long, same codec.

@@ -122,7 +122,7 @@ class Operations(Meaning, pyfuse3.Operations):
 
     @answered
     def read(self, fh: int, off: int, size: int) -> bytes:
-        return self.read_file(fh, off, size)
+        return b"".join(self.read_file(fh, off, size))
 
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         if self.tree.crowded:

@@ -1,5 +1,7 @@
 """Become another program that dies with its parent: `python -I with_parent.py PARENT-PID PROGRAM ARGUMENT...`.
 
+It gives way to programs that people wait for: to publish means to hash and to encrypt once more, for the line.
+
 A program of its own, because the kernel's request must be made between fork and exec, where Python with threads
 must not run, and is forgotten by nothing else.
 """
@@ -10,8 +12,11 @@ import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+NICE = 10  # a tenth of a processor that is wanted elsewhere, all of one that is not
 
 
 def main(parent: int, command: list[str]) -> None:
@@ -20,6 +25,10 @@ def main(parent: int, command: list[str]) -> None:
         sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
     if os.getppid() != parent:  # it died before the kernel was asked
         sys.exit(1)
+    os.nice(NICE)
+    # Where each session is a group of its own, as on desktops, that alone would count among its own processes only.
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICE), encoding="ascii")
     os.execv(command[0], command)  # noqa: S606 - no shell is what is wanted
 
 

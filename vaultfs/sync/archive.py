@@ -21,7 +21,7 @@ from vaultfs.format.head import (
     parse_name,
     vector_of,
 )
-from vaultfs.format.node_codec import node_key
+from vaultfs.format.pack import node_key
 from vaultfs.sync.catalog import Catalog
 from vaultfs.sync.depth import allow_depth
 from vaultfs.sync.fetching import Fetcher

@@ -10,8 +10,7 @@ import trio
 from vaultfs import clock
 from vaultfs.format.head import Head, OpenPath, seal_head, vector_of
 from vaultfs.format.node import Directory, Dot
-from vaultfs.format.node_codec import node_key
-from vaultfs.format.pack import PackCodec
+from vaultfs.format.pack import PackCodec, node_key
 from vaultfs.sync.commit import Committing
 from vaultfs.sync.edits import empty_root
 from vaultfs.sync.meeting import Meeting

@@ -107,7 +107,7 @@ class Engine:
         def queued(number: int) -> bytes | None:
             return next((commit.head for commit in ledger.outbox() if commit.number == number), None)
 
-        return Own(device, published, queued)
+        return Own(device, published, queued, self._ports.identity.public_key)
 
     async def run(self) -> None:
         """Until cancelled. Errors of the remote and of the disk are told in the facts, and tried again."""
@@ -261,6 +261,9 @@ class Engine:
             await self.follow()  # a number of ours may have been used: before this machine was set back, or by a clone
         if self._tree.ledger.outbox():
             await self.renewing.before_publishing()
+            if self._ports.identity.id in self.heads.unreadable:
+                # A twin of this machine may have made it, and used the numbers that are next here.
+                raise self.heads.unreadable[self._ports.identity.id]
         done = await self.publisher.publish()
         if done is not None:
             self.report.published(done.number, done.time)
@@ -343,7 +346,7 @@ class Engine:
         self.report.keys(self.renewing.trouble)
         if self.heads.unknown_own and not self._ports.follow_only:
             await be_another(self._ports, self.commits, self._own().published())
-            self.heads.own, self.heads.unknown_own = self._own(), 0
+            self.heads.be(self._own())
         if self.heads.landed:
             self.publisher.landed(self.heads.landed)
         came = await self.follower.merge_in(self.follower.waiting())

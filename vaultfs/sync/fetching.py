@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from vaultfs.errors import RemoteDamagedError, RemoteObjectMissingError
-from vaultfs.format.node_codec import node_id, node_key
-from vaultfs.format.pack import BLOCK_BYTES, OVERHEAD, Kind, PackCodec, PackDamagedError, block_id
+from vaultfs.format.pack import BLOCK_BYTES, OVERHEAD, Kind, PackCodec
 from vaultfs.sync.catalog import pack_name
 from vaultfs.sync.places import ON_REMOTE
 from vaultfs.sync.wary import together, within
@@ -90,7 +89,6 @@ class Fetcher:
         self._places = places
         self._cache = cache
         self._keys = keys
-        self._node_key = node_key(keys)
         self._path_of = path_of
         self._flying: list[_Flying] = []
         # By pack and kind: where the last range ended, and how much of it nobody had asked for.
@@ -208,7 +206,7 @@ class Fetcher:
         """What is to be fetched; what is here, perhaps because others were fetching it, is in `out`."""
         left = []
         for place in places:
-            data = self._read(place)
+            data = self._cache.read(place)
             if data is None:
                 left.append(place)
             else:
@@ -219,15 +217,6 @@ class Fetcher:
                     await flying.landed.wait()
                     return await self._not_here(left, out)
         return left
-
-    def _read(self, place: Placed) -> bytes | None:
-        data = self._cache.read(place)
-        return data if data is not None and self._is(place, data) else None
-
-    def _is(self, place: Placed, data: bytes) -> bool:
-        entry = place.entry
-        found = node_id(self._node_key, data) if entry.kind == Kind.NODE else block_id(self._keys, data)
-        return found == entry.id
 
     def _ranges(self, pack: int, places: list[Placed]) -> list[_Range]:
         out: list[_Range] = []
@@ -280,10 +269,8 @@ class Fetcher:
             codec, opened = PackCodec(self._keys, pack_id), {}
             for place in piece.wanted:
                 start = place.entry.offset - piece.start
-                plain = codec.open(place.number, place.entry, data[start : start + place.entry.length])
-                if not self._is(place, plain):
-                    raise PackDamagedError("an entry that is not what its index says")
-                opened[place.entry.id] = plain
+                sealed = data[start : start + place.entry.length]
+                opened[place.entry.id] = codec.open(place.number, place.entry, sealed)
             return data, opened
 
         data, opened = await self._wary.get(pack_name(pack_id), piece.start, piece.end - piece.start, check)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import trio
 
 from vaultfs.format.node import NodeDamagedError
-from vaultfs.format.node_codec import node_id as id_of
+from vaultfs.format.pack import node_id as id_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-CACHE_BYTES = 32 << 20
+CACHE_BYTES = 8 << 20  # several times what a commit reads again and again: the way down to what changed
 _OVERHEAD = 200  # of a node in the dictionary, about
 
 

@@ -60,6 +60,7 @@ class Publisher:
         self._late = late
         self.resealing: Resealing | None = None
         self._one = trio.Lock()
+        self._sizes: dict[bytes, int] = {}  # of pack files that wait, by id
 
     @property
     def _device(self) -> bytes:
@@ -154,12 +155,15 @@ class Publisher:
 
     def pending_bytes(self) -> int:
         """What is still to be uploaded, in bytes."""
-        total = 0
+        sizes = {}
         for number in self._tree.ledger.waiting_packs():
             pack = self._tree.ledger.pack_of(number)
             if pack.state < PUBLISHED:
-                total += path_of(self._tree.blocks.directory, pack.id).stat().st_size
-        return total
+                # Finished, so it does not change; `status` is asked for often while hundreds of them wait.
+                known = self._sizes.get(pack.id)
+                sizes[pack.id] = known or path_of(self._tree.blocks.directory, pack.id).stat().st_size
+        self._sizes = sizes
+        return sum(sizes.values())
 
     async def _upload(self, number: int, limit: trio.CapacityLimiter, failures: list[Exception]) -> None:
         async with limit:

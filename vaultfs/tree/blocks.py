@@ -117,8 +117,40 @@ class Blocks:
             total += status.st_blocks * _SECTOR if path.name in mirrors else status.st_size
         return total
 
-    def read(self, ino: int, extent: Extent) -> bytes:
-        """The `valid` plain bytes of a block.
+    def read_ahead(self, extents: dict[int, Extent], first: int, last: int) -> dict[int, memoryview]:
+        """Sealed bytes, by index, of those blocks `first` to `last` that stand one behind the other in a pack.
+
+        Each such row is one read of the disk instead of many. What cannot be read is left out, for `read` to say why.
+        """
+        found: dict[int, memoryview] = {}
+        row: list[Extent] = []
+        for idx in range(first, last + 2):
+            extent = extents.get(idx) if idx <= last else None
+            if row and extent is not None and extent.place.follows(row[-1].place):
+                row.append(extent)
+                continue
+            if len(row) > 1:
+                found |= self._row(row)
+            row = [] if extent is None else [extent]
+        return found
+
+    def _row(self, row: list[Extent]) -> dict[int, memoryview]:
+        start = row[0].place.entry.offset
+        end = row[-1].place.entry.offset + row[-1].place.entry.length
+        if not row[0].pack_id:
+            return {}
+        try:
+            sealed = memoryview(self.reader.sealed(row[0].place.pack, row[0].pack_id, start, end - start))
+        except (PackDamagedError, OSError):
+            return {}
+        found = {}
+        for extent in row:
+            entry = extent.place.entry
+            found[extent.idx] = sealed[entry.offset - start : entry.offset - start + entry.length]
+        return found
+
+    def read(self, ino: int, extent: Extent, sealed: memoryview | None = None) -> bytes:
+        """The `valid` plain bytes of a block. `sealed`: what `read_ahead` found.
 
         Raises `NotHereError` when it is on the remote and (no longer) here; EIO, and notes it, when the bytes here
         are all there is, and not what was sealed.
@@ -126,7 +158,7 @@ class Blocks:
         if not extent.pack_id:
             raise NotHereError(blocks=(extent.blk,))
         try:
-            data = self.reader.read(extent.place, extent.pack_id)
+            data = self.reader.read(extent.place, extent.pack_id, sealed)
         except (PackDamagedError, OSError) as problem:
             if extent.on_remote:
                 self._note_lost(extent, problem)
@@ -196,6 +228,7 @@ class Blocks:
                 self.finish(writer)
             writer = self.writer = self.new_writer()
         placed = writer.add(identity, data)
+        self.reader.note(placed)
         self.written += placed.entry.length
         self.to_sync(writer)
         return self.put(placed)

@@ -1,8 +1,9 @@
 """What is here of packs on the remote: files with holes, each byte where it stands in the pack.
 
 A mirror is at `packs/<aa>/<id>` like a pack written here; nothing says which of its ranges are there, since whatever
-is read is authenticated anyway, and what does not open counts as not here. Whole packs that were published go to the
-cache, too. Over the limit, the packs not read for longest go first. What only this machine has is never touched.
+is read is compared with its id anyway, and what is something else counts as not here. Whole packs that were published
+go to the cache, too. Over the limit, the packs not read for longest go first. What only this machine has is never
+touched.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Cache:
     def put(self, number: int, offset: int, data: _Bytes) -> None:
         """Keeps a range of a pack on the remote. It need not be authentic: whoever reads it finds out."""
         path = self._path(number)
+        self._blocks.reader.forget(number)
         flags = os.O_RDWR | os.O_CLOEXEC
         try:
             descriptor = os.open(path, flags)

@@ -41,14 +41,19 @@ class Content:
 
     def read(self, ino: int, offset: int, size: int) -> bytes:
         """Up to `size` bytes at `offset`; fewer at the end of the file."""
+        pieces = self.pieces(ino, offset, size)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def pieces(self, ino: int, offset: int, size: int) -> list[bytes]:
+        """The same in one or more pieces, for who need not copy them together."""
         node = self._state.inode(ino)
         end = min(offset + size, node.size)
         if offset >= end:
-            return b""
+            return []
         if node.flags & Flag.FOLDED:
             inline = self._folds.inline(node)
             if inline is not None:
-                return inline[offset:end]
+                return [inline[offset:end]]
             self._folds.open(node)
         pages = self._state.pages.get(ino)
         first, last = offset // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
@@ -62,15 +67,16 @@ class Content:
                 and all(pages.get(page) is run for page in range(offset // PAGE, next_page(end)))
             ):
                 start = offset - run.page * PAGE
-                return self._run(ino, run)[start : start + end - offset]
+                return [self._run(ino, run)[start : start + end - offset]]
         extents = self._blocks.near(ino, first, last)
+        read = self._blocks.read_ahead(extents, first, last) if last > first else {}
         pieces: list[bytes] = []
         missing: list[int] = []
         for idx in range(first, last + 1):
             base = idx * BLOCK_BYTES
             low, high = max(offset - base, 0), min(end - base, BLOCK_BYTES)
             extent = extents.get(idx)
-            sealed = self._sealed(ino, extent, pages, base + low, base + high, missing)
+            sealed = self._sealed(ino, extent, pages, base + low, base + high, missing, read.get(idx))
             if missing:
                 continue
             block = sealed if pages is None else self._overlay(ino, pages, idx, sealed)
@@ -80,7 +86,7 @@ class Content:
                 pieces.append(bytes(high - low - len(piece)))
         if missing:
             raise NotHereError(blocks=(*missing, *self._ahead(node, offset, last)))
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return pieces
 
     def _sealed(
         self,
@@ -90,12 +96,13 @@ class Content:
         start: int,
         end: int,
         missing: list[int],
+        read: memoryview | None,
     ) -> bytes:
         """The sealed bytes of a block; empty for a hole, and for one that is not here, which is noted."""
         if extent is None:
             return b""
         try:
-            return self._blocks.read(ino, extent)
+            return self._blocks.read(ino, extent, read)
         except NotHereError:
             if pages is None or any(page not in pages for page in range(start // PAGE, next_page(end))):
                 missing.append(extent.blk)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 OPEN, FINISHED, PUBLISHED, REMOTE = range(4)  # the states of a pack, see `vaultfs.tree.database.SCHEMA`
 _OPEN_PACKS = 64
+_NOTED_PACKS = 4096
+_NOTED_ENTRIES = 1 << 14
 _PROBE = 32
 _FOOTER_LINE = 64
 
@@ -40,6 +42,10 @@ class Placed(NamedTuple):
     pack: int
     number: int
     entry: Entry
+
+    def follows(self, other: Placed) -> bool:
+        """Whether it stands right behind another one."""
+        return self.pack == other.pack and self.entry.offset == other.entry.offset + other.entry.length
 
 
 class PackFile:
@@ -131,6 +137,9 @@ class PackReader:
         self.directory = directory
         self._keys = keys
         self._open: OrderedDict[int, PackFile] = OrderedDict()
+        # By pack, a bit for each entry that is known to stand in the file as its id says. A mirror of a pack on the
+        # remote has whatever the remote gave; looking once costs as much as opening, so it is not done at each read.
+        self._known: dict[int, int] = {}
 
     def _file(self, number: int, pack_id: bytes) -> PackFile:
         file = self._open.get(number)
@@ -151,11 +160,31 @@ class PackReader:
             self._open.move_to_end(number)
         return file
 
-    def read(self, place: Placed, pack_id: bytes) -> bytes:
-        """The plain bytes of a block or node. Raises `PackDamagedError` or `OSError`."""
+    def read(self, place: Placed, pack_id: bytes, sealed: memoryview | None = None) -> bytes:
+        """The plain bytes of a block or node. Raises `PackDamagedError` or `OSError`. `sealed`: read already."""
         file = self._file(place.pack, pack_id)
-        sealed = os.pread(file.fd, place.entry.length, place.entry.offset)
-        return file.codec.open(place.number, place.entry, sealed)
+        if sealed is None:
+            sealed = memoryview(os.pread(file.fd, place.entry.length, place.entry.offset))
+        known = self._known.get(place.pack, 0) >> place.number & 1 if place.number < _NOTED_ENTRIES else 0
+        data = file.codec.open(place.number, place.entry, sealed, known=bool(known))
+        if not known:
+            self.note(place)
+        return data
+
+    def note(self, place: Placed) -> None:
+        """The entry stands in the file as its id says: it was read, or sealed just now."""
+        if place.number < _NOTED_ENTRIES:
+            if len(self._known) >= _NOTED_PACKS:
+                self._known.clear()
+            self._known[place.pack] = self._known.get(place.pack, 0) | 1 << place.number
+
+    def forget(self, number: int) -> None:
+        """Something was written to the file of a pack: what it holds is to be looked at again."""
+        self._known.pop(number, None)
+
+    def sealed(self, number: int, pack_id: bytes, offset: int, length: int) -> bytes:
+        """Bytes of a pack as they are. Raises `PackDamagedError` or `OSError`."""
+        return os.pread(self._file(number, pack_id).fd, length, offset)
 
     def holds(self, place: Placed, pack_id: bytes) -> bool:
         """Whether there is anything but a hole where the entry should stand."""
@@ -170,3 +199,4 @@ class PackReader:
     def drop(self, number: int) -> None:
         """Forgets an open file of a pack that was removed."""
         self._open.pop(number, None)
+        self._known.pop(number, None)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from vaultfs.fuse.meaning import Meaning
     from vaultfs.fuse.meaning.files import Opened
 
-    Handler = Callable[[Record, int, int, int], bytes | None]  # record, its size, unique, node
+    Reply = bytes | list[bytes]  # in one or more pieces
+    Handler = Callable[[Record, int, int, int], Reply | None]  # record, its size, unique, node
 
 
 _TELLS_NODE = frozenset((Op.LOOKUP, Op.MKDIR, Op.CREATE))
@@ -78,9 +79,9 @@ class Answers:
         }
         self.by_opcode = [table.get(opcode) for opcode in range(Op.MOST)]
 
-    def unsay(self, opcode: int, reply: bytes) -> None:
+    def unsay(self, opcode: int, reply: Reply) -> None:
         """A reply did not reach the kernel, so it does not know what was told in it."""
-        if len(reply) == wire.REPLY.size:
+        if isinstance(reply, list) or len(reply) == wire.REPLY.size:
             return
         if opcode in _TELLS_NODE and (node := wire.node_of(reply)):
             self._meaning.let_go(node, 1)
@@ -144,11 +145,11 @@ class Answers:
         opened = self._meaning.open_file(node, flags, self.caller)
         return wire.opened(unique, opened.handle, _flags(opened))
 
-    def _read(self, record: Record, size: int, unique: int, node: int) -> bytes:
+    def _read(self, record: Record, size: int, unique: int, node: int) -> list[bytes]:
         del node
         handle, offset, length = fields(wire.RANGE, record, size)
-        data = self._meaning.read_file(handle, offset, length)
-        return wire.head(unique, len(data)) + data
+        pieces = self._meaning.read_file(handle, offset, length)
+        return [wire.head(unique, sum(map(len, pieces))), *pieces]
 
     def _write(self, record: Record, size: int, unique: int, node: int) -> bytes:
         del node

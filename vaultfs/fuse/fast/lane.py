@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
 
+    from vaultfs.fuse.fast.answers import Reply
     from vaultfs.fuse.meaning import Meaning
 
 _log = logging.getLogger(__name__)
@@ -160,10 +161,7 @@ class FastLane:
         except Exception as error:  # noqa: BLE001 - one bad request must not end the mount
             reply = self._failed(error, opcode, bytes(record[:size]))
         if reply is not None:
-            try:
-                os.write(self._device.number, reply)
-            except OSError as error:
-                self._not_taken(error, opcode, reply)
+            self._reply(opcode, reply)
         if opcode == Op.FSYNC or opcode == Op.FSYNCDIR:  # noqa: PLR1714 - on every request's way
             self._confirm()
 
@@ -177,7 +175,7 @@ class FastLane:
             except OSError as error:
                 _log.error("the journal cannot be written: %s", os.strerror(error.errno or 0))
 
-    def _failed(self, error: Exception, opcode: int, record: bytes) -> bytes | None:
+    def _failed(self, error: Exception, opcode: int, record: bytes) -> Reply | None:
         """The reply to a request that raised `error`; None: it comes later."""
         _, _, unique, _, _, _, pid = HEADER.unpack_from(record)
         name = wire.NAMES.get(opcode, "request")
@@ -195,7 +193,7 @@ class FastLane:
             return None
         return wire.error(unique, as_errno(error, name).errno)
 
-    def _again(self, opcode: int, record: bytes) -> bytes | None:
+    def _again(self, opcode: int, record: bytes) -> Reply | None:
         """The same request once more; raises what the handler raises."""
         _, _, unique, node, uid, gid, pid = HEADER.unpack_from(record)
         caller, handler = self._answers.caller, self._answers.by_opcode[opcode]
@@ -205,16 +203,16 @@ class FastLane:
 
     # -- later
 
-    def _later(self, opcode: int, unique: int, pid: int, call: Callable[[], Awaitable[bytes | None]]) -> None:
+    def _later(self, opcode: int, unique: int, pid: int, call: Callable[[], Awaitable[Reply | None]]) -> None:
         # At once, not when the task begins: its INTERRUPT may be the next request.
         scope = trio.CancelScope()
         self._waiting[unique] = pid, scope
         self._nursery.start_soon(self._finish, opcode, unique, scope, call)
 
     async def _finish(
-        self, opcode: int, unique: int, scope: trio.CancelScope, call: Callable[[], Awaitable[bytes | None]]
+        self, opcode: int, unique: int, scope: trio.CancelScope, call: Callable[[], Awaitable[Reply | None]]
     ) -> None:
-        reply = wire.error(unique, errno.EINTR)
+        reply: Reply = wire.error(unique, errno.EINTR)
         with scope:
             try:
                 found = await call()
@@ -229,7 +227,7 @@ class FastLane:
             reply = found
         self._reply(opcode, reply)
 
-    async def _waited(self, wait: Callable[[], Awaitable[None]], opcode: int, record: bytes) -> bytes | None:
+    async def _waited(self, wait: Callable[[], Awaitable[None]], opcode: int, record: bytes) -> Reply | None:
         """A request that had to wait before it began."""
         _, _, _, _, _, _, pid = HEADER.unpack_from(record)
         await wait()
@@ -257,14 +255,17 @@ class FastLane:
 
     # -- to and from the kernel
 
-    def _reply(self, opcode: int, reply: bytes) -> None:
+    def _reply(self, opcode: int, reply: Reply) -> None:
         """Tell the kernel. If it no longer waits, what it was told is not so."""
         try:
-            os.write(self._device.number, reply)
+            if isinstance(reply, list):
+                os.writev(self._device.number, reply)
+            else:
+                os.write(self._device.number, reply)
         except OSError as error:
             self._not_taken(error, opcode, reply)
 
-    def _not_taken(self, error: OSError, opcode: int, reply: bytes) -> None:
+    def _not_taken(self, error: OSError, opcode: int, reply: Reply) -> None:
         if error.errno not in {errno.ENOENT, errno.ENODEV, errno.EBADF}:
             _log.error("the kernel did not take an answer: %s", os.strerror(error.errno or 0))
         self._answers.unsay(opcode, reply)
