@@ -20,7 +20,7 @@ import trio
 
 from vaultfs import clock
 from vaultfs.errors import GarbageStoppedError, RemoteObjectMissingError, UsageError
-from vaultfs.format.head import HeadRefusedError, head_name, parse_name
+from vaultfs.format.head import MAX_BYTES, HeadRefusedError, head_name, parse_name
 from vaultfs.format.index import name_of
 from vaultfs.format.pack import HEADER_BYTES, Kind
 from vaultfs.sync.catalog import pack_name
@@ -227,7 +227,7 @@ class Garbage:
         keys, trust = self._ports.keys, self._engine.heads.trust
         device, number = parse_name(name)
         try:
-            data = await self._ports.remote.get(name)
+            data = await self._ports.remote.get(name, 0, MAX_BYTES + 1)
             found[name] = open_counted(
                 data, head_name(device, number), keys, self._engine.heads.members, public_key=trust.key(device)
             )

@@ -129,7 +129,7 @@ class Publisher:
             if name not in there:
                 continue
             with suppress(RemoteObjectMissingError):  # the listing is late
-                if await self._remote.get(name) == commit.head:
+                if await self._remote.get(name, 0, len(commit.head) + 1) == commit.head:
                     stored.append(commit.number)
                 else:
                     await self._remote.delete(name)
