@@ -160,11 +160,46 @@ def test_only_what_was_published_is_evicted(stores: StoreMaker, remote: RemotePa
     tree.cache.stored(pack)
     assert tree.cache.evict(0) == 0, "its head is not on the remote yet"
     tree.ledger.published(1)
+    assert tree.cache.evict(0) == 0, "a crash would take that back"
+    work_off(SyncWork(tree.keeper))
     assert tree.cache.evict(0) > 4 * BLOCK_BYTES
     assert tree.ledger.pack_of(pack).state == REMOTE
     assert not path_of(tree.blocks.directory, pack_id).exists()
     assert read(tree, remote, ino, 0, 1 << 20) == data
     assert problems(tree) == []
+
+
+def test_what_only_counts_as_published_is_never_evicted(stores: StoreMaker) -> None:
+    tree, data = stores.new(), os.urandom(4 * BLOCK_BYTES)
+    ino, pack = published(tree, data)
+    assert tree.cache.bytes == 0
+    tree.ledger.withdraw(1)
+    tree.cache.stored(pack)
+    assert tree.cache.evict(0) == 0
+    assert content(tree, ino) == data
+
+
+def test_what_was_published_is_not_evicted_while_a_crash_could_take_that_back(
+    stores: StoreMaker, remote: RemotePacks
+) -> None:
+    tree, data = stores.new(), os.urandom(2 * BLOCK_BYTES)
+    ino, pack = published(tree, data)
+    work_off(SyncWork(tree.keeper))
+    pack_id = tree.ledger.pack_of(pack).id
+    remote.packs[pack_id] = path_of(tree.blocks.directory, pack_id).read_bytes()
+    tree.ledger.published(1)
+    first = SyncWork(tree.keeper)
+    first.run()
+    second = first.apply()
+    assert second is not None
+    assert tree.cache.evict(0) == 0, "committed, but not yet on disk"
+    crashed = stores.open(stores.killed(tree))
+    assert content(crashed, ino) == data
+    work_off(second)
+    assert tree.cache.evict(0) > 2 * BLOCK_BYTES
+    tree = stores.crash(tree)
+    assert tree.ledger.outbox() == []
+    assert read(tree, remote, ino, 0, 1 << 20) == data
 
 
 def test_a_crash_after_an_eviction_only_means_to_fetch_again(stores: StoreMaker, remote: RemotePacks) -> None:

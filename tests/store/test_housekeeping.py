@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import apsw
+import pytest
 
 from tests.store.stores import content, make_file, names_of, work_off
 from vaultfs.format.journal import SEGMENT_BYTES
-from vaultfs.tree import ROOT
+from vaultfs.tree import ROOT, database, housekeeping
 from vaultfs.tree.housekeeping import SyncWork
 from vaultfs.tree.packs import PackWriter
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.store.stores import StoreMaker
     from vaultfs.tree import Tree
 
@@ -127,3 +130,68 @@ def test_1_gb_takes_less_than_1_1_gb_in_small(stores: StoreMaker) -> None:
     journal = sum(path.stat().st_size for path in (store / "journal").iterdir())
     assert journal <= 2 * SEGMENT_BYTES
     assert used - journal < 1.02 * (64 << 20)
+
+
+def test_a_database_that_the_disk_did_not_take_is_not_written_on(
+    stores: StoreMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next sync of its log would succeed and mean nothing, and the journal would be given free."""
+    tree = stores.new()
+    make_file(tree, b"a", b"a" * 100)
+    needed = tree.state.journal.segments[0].codec.number
+    real, hits = os.fdatasync, []
+
+    def fdatasync(descriptor: int) -> None:
+        if not hits and Path(f"/proc/self/fd/{descriptor}").readlink().name.endswith("-wal"):
+            hits.append(descriptor)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    with pytest.raises(OSError, match="Input/output"):
+        work_off(SyncWork(tree.keeper))
+    assert "the disk does not take the metadata database" in tree.health[0]
+    with pytest.raises(OSError, match="Input/output"):
+        make_file(tree, b"b")
+    assert tree.keeper.due() is None
+    assert tree.state.journal.segments[0].codec.number == needed
+    tree = stores.crash(tree)
+    assert content(tree, tree.names.lookup(ROOT, b"a").ino) == b"a" * 100
+
+
+class Connected:
+    """In the place of the second connection."""
+
+    def __init__(self, problem: Exception) -> None:
+        self.problem = problem
+
+    def __call__(self, *_: object) -> Connected:
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def execute(self, _sql: str) -> None:
+        raise self.problem
+
+
+@pytest.mark.parametrize(("problem", "fails"), [(apsw.IOError("no disk"), True), (apsw.FullError("full"), False)])
+def test_a_log_that_cannot_be_moved_into_the_database(
+    stores: StoreMaker, monkeypatch: pytest.MonkeyPatch, problem: Exception, *, fails: bool
+) -> None:
+    """A disk that fails is told and ends all changes; one that is full does neither: the log has it all."""
+    tree = stores.new()
+    make_file(tree, b"a", b"a" * 100)
+    monkeypatch.setattr(housekeeping, "_LOG_PAGES", 0)
+    monkeypatch.setattr(database, "connected", Connected(problem))
+    if fails:
+        with pytest.raises(OSError, match="no disk"):
+            work_off(SyncWork(tree.keeper))
+        assert "the metadata database cannot be written" in tree.health[0]
+    else:
+        work_off(SyncWork(tree.keeper))
+        assert tree.health == []
+    assert bool(tree.state.failed) == fails

@@ -40,7 +40,7 @@ class Housekeeping:
             try:
                 await self._all_due()
             except OSError as error:
-                # The tree has noted it for `status`.
+                # The tree has noted for `status` what does not pass by itself.
                 _log.error("housekeeping failed: %s", os.strerror(error.errno or 0))
                 await trio.sleep(TICK_SECONDS)
             self._room.set()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -176,7 +177,8 @@ class Engine:
             name = head_name(self._ports.identity.id, commit.number)
             self.catalog.learn(open_head(commit.head, name, self._ports.keys))
             for pack in commit.packs:
-                self.commits.list_pack(pack)
+                with suppress(FileNotFoundError):  # perhaps it is on the remote; if not, publishing tells it
+                    self.commits.list_pack(pack)
 
     async def begin(self) -> None:
         """The first commit of a vault, and what an interrupted checkout left."""
@@ -273,7 +275,11 @@ class Engine:
         """What is not urgent: index objects, old heads, the cache."""
         await self._index(None)
         await self.publisher.thin(self._ports.retention_days)
-        self._tree.cache.evict(self._ports.cache_limit)
+        cache, limit = self._tree.cache, self._ports.cache_limit
+        cache.evict(limit)
+        if cache.bytes > limit:  # what was published just now goes only when that is known on disk
+            await self.commits.checkpoint()
+            cache.evict(limit)
 
     async def _index(self, packs: int | None) -> None:
         """Make an index if more than so many packs (None: many) are in none; a head names it at once."""

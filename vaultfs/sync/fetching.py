@@ -280,6 +280,7 @@ class Fetcher:
         else:  # what was made here is only written over by what was checked
             spans = [(place.entry.offset, place.entry.length) for place in piece.wanted]
             kept = [(start, data[start - piece.start :][:length]) for start, length in spans]
+        pack = self._places.add_pack(pack_id, state)  # a full disk may have taken the database back meanwhile
         only_nodes = all(place.entry.kind == Kind.NODE for place in piece.wanted)
         with suppress(OSError) if only_nodes else nullcontext():  # nodes are used as they come
             for start, some in kept:

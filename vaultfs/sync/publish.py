@@ -146,6 +146,8 @@ class Publisher:
         self._heads.published(head)
         for commit in waiting:
             self._tree.ledger.published(commit.number)
+            for pack in commit.packs:
+                self._tree.cache.stored(pack)
         late = self._late([commit.number for commit in waiting])
         now = clock.now()
         self._remember([*self._published(), *(Kept(number, now, late) for number in (*stored, head.number))])

@@ -74,9 +74,15 @@ class Blocks:
         self.pinned: set[int] = set()  # packs that a commit being made needs: not to be collected
         self.wanted: set[int] = set()  # rows of blocks on the remote that sealing waits for
         self.used: Callable[[int], None] = lambda _: None  # told of each pack that is read from
+        self.lost: Callable[[], None] = lambda: None  # told when the open transaction was lost
         self._windows: dict[tuple[int, int], dict[int, Extent]] = {}  # blocks of files that are being read
         self._moved = -1  # `state.moved` when those were asked for
         self._calm = 0  # reads since then
+
+    def forget_all(self) -> None:
+        """Drops what is in memory of packs by their numbers, after the open transaction was lost."""
+        self.reader.clear()
+        self.lost()
 
     def extents(self, ino: int, first: int, last: int) -> dict[int, Extent]:
         """The sealed blocks `first` to `last` of a file, by index; holes are missing."""
@@ -228,7 +234,7 @@ class Blocks:
                 self.finish(writer)
             writer = self.writer = self.new_writer()
         placed = writer.add(identity, data)
-        self.reader.note(placed)
+        self.reader.note(placed, writer.id)
         self.written += placed.entry.length
         self.to_sync(writer)
         return self.put(placed)

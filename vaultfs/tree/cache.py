@@ -43,6 +43,7 @@ class Cache:
         self.limit: int | None = None
         self._codecs: OrderedDict[int, PackCodec] = OrderedDict()
         blocks.used = self._used
+        blocks.lost = self._lost
 
     @property
     def bytes(self) -> int:
@@ -102,7 +103,8 @@ class Cache:
     def evict(self, limit: int) -> int:
         """Removes what was not read for longest until `limit` bytes are left at most; returns how many went.
 
-        Packs that are still to be published stay, even if they are on the remote already.
+        Packs that are still to be published stay, even if they are on the remote already, and so do those of which a
+        crash would make the database say that they are.
         """
         self._known()
         return self._evict(limit)
@@ -111,7 +113,7 @@ class Cache:
         sizes, before = self._known(), self._total
         if before <= limit:
             return 0
-        staying = self._ledger.waiting_packs() | self._blocks.pinned | {keep}
+        staying = self._ledger.waiting_packs() | self._blocks.pinned | self._state.settling | {keep}
         for number in list(sizes):
             if self._total <= limit:
                 break
@@ -128,8 +130,10 @@ class Cache:
                 self._note(number, 0)
 
     def _remove(self, number: int) -> None:
-        path = self._path(number)
-        if self._state.one("SELECT state FROM pack WHERE pack=?", number) == PUBLISHED:
+        path, state = self._path(number), self._ledger.pack_of(number).state
+        if state < PUBLISHED:
+            return  # a lost transaction took back that it was published: nobody else is known to have it
+        if state == PUBLISHED:
             self._ledger.set_pack_state(number, REMOTE)
         path.unlink(missing_ok=True)
         self._blocks.reader.drop(number)
@@ -140,12 +144,16 @@ class Cache:
         return path_of(self._blocks.directory, self._ledger.pack_of(number).id)
 
     def _codec(self, number: int) -> PackCodec:
-        codec = self._codecs.get(number)
-        if codec is None:
-            codec = self._codecs[number] = PackCodec(self._state.keys, self._ledger.pack_of(number).id)
+        codec, pack_id = self._codecs.get(number), self._ledger.pack_of(number).id
+        if codec is None or codec.id != pack_id:
+            codec = self._codecs[number] = PackCodec(self._state.keys, pack_id)
             if len(self._codecs) > _CODECS:
                 self._codecs.popitem(last=False)
         return codec
+
+    def _lost(self) -> None:
+        self._codecs.clear()
+        self._sizes = None
 
     def _used(self, number: int) -> None:
         if self._sizes is not None and number in self._sizes:

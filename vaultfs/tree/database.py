@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Error = apsw.Error
+LATER = (apsw.FullError, apsw.BusyError)  # nothing is wrong with what is there already
 FORMAT = 1
 NAME = "meta.db"
 _SALT_BYTES = 16

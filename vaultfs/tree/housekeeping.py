@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from vaultfs import clock
-from vaultfs.errors import StoreDamagedError
+from vaultfs.errors import StoreDamagedError, StoreFullError
 from vaultfs.format.journal import SEGMENT_BYTES
 from vaultfs.tree import database
 from vaultfs.tree import inode as inodes
@@ -208,29 +208,45 @@ class DurableWork:
         self._keeper = keeper
         self._oldest = oldest
         self._long = keeper.log_pages > _LOG_PAGES
+        self._settled = frozenset(keeper.state.settling)
         self._path = keeper.state.store / database.NAME
 
     def run(self) -> None:
-        """Waits for the disk, and moves the write-ahead log into the database where it has become long."""
+        """Waits for the disk, and moves the write-ahead log into the database where it has become long.
+
+        Raises `OSError`. Where the disk did not take something, nothing more is written until the store is reopened:
+        the kernel may call clean what never reached the disk, so that the next try would succeed and mean nothing,
+        and the journal, which has it all, would be given free.
+        """
         log = self._path.with_name(self._path.name + "-wal")
         descriptor = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fdatasync(descriptor)
+        except OSError as problem:
+            self._keeper.state.fail(problem, "the disk does not take the metadata database")
+            raise
         finally:
             os.close(descriptor)
         if self._long:
-            # As far as readers allow; SQLite starts the log again from its beginning by itself.
-            keeper = self._keeper
-            key = keeper.state.database_key
-            try:
-                with database.connected(self._path, key) as connection:
-                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            except (database.Error, StoreDamagedError) as problem:
-                raise OSError(errno.EIO, str(problem)) from problem
+            self._shorten()
+
+    def _shorten(self) -> None:
+        # As far as readers allow; SQLite starts the log again from its beginning by itself.
+        state = self._keeper.state
+        try:
+            with database.connected(self._path, state.database_key) as connection:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except (StoreFullError, *database.LATER):
+            pass  # the log, which is on disk, has it all; the next checkpoint tries again
+        except (database.Error, StoreDamagedError) as problem:
+            failure = OSError(errno.EIO, str(problem))
+            state.fail(failure, "the metadata database cannot be written")
+            raise failure from problem
 
     def apply(self) -> Work | None:
-        """Frees what the durable database no longer needs."""
+        """Frees what the durable database no longer needs, and lets the cache evict what it says was published."""
         self._keeper.state.journal.release(self._oldest)
+        self._keeper.state.settling -= self._settled
         return None
 
 

@@ -137,6 +137,8 @@ class Ledger:
         """The pack is now in this state."""
         self._state.run("UPDATE pack SET state=? WHERE pack=?", state, number)
         self._state.changed += 1
+        if state == PUBLISHED:
+            self._state.settling.add(number)
 
     def rename_pack(self, number: int, pack_id: bytes) -> None:
         """The pack was sealed anew under another id; what is in it stands where it stood."""
@@ -238,6 +240,7 @@ class Ledger:
         packs = state.one("SELECT packs FROM outbox WHERE number=?", number)
         for pack in _numbers.decode(packs) if packs is not None else []:
             state.run("UPDATE pack SET state=? WHERE pack=? AND state<?", PUBLISHED, pack, PUBLISHED)
+            state.settling.add(pack)  # that it waits, the database on disk says as well
         state.run("DELETE FROM outbox WHERE number=?", number)
         state.changed += 1
 

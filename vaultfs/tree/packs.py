@@ -137,27 +137,32 @@ class PackReader:
         self.directory = directory
         self._keys = keys
         self._open: OrderedDict[int, PackFile] = OrderedDict()
-        # By pack, a bit for each entry that is known to stand in the file as its id says. A mirror of a pack on the
-        # remote has whatever the remote gave; looking once costs as much as opening, so it is not done at each read.
-        self._known: dict[int, int] = {}
+        # By pack, its id and a bit for each entry that is known to stand in the file as its id says. A mirror of a pack
+        # on the remote has whatever the remote gave; looking once costs as much as opening, so it is not done at each
+        # read.
+        self._known: dict[int, tuple[bytes, int]] = {}
 
     def _file(self, number: int, pack_id: bytes) -> PackFile:
         file = self._open.get(number)
+        # A number may come to mean another pack: one that was sealed anew.
         if file is None or file.codec.id != pack_id:
-            descriptor = os.open(path_of(self.directory, pack_id), os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                _, found = parse_header(os.pread(descriptor, HEADER_BYTES, 0))
-            except PackDamagedError:
-                os.close(descriptor)
-                raise
-            file = PackFile(descriptor, PackCodec(self._keys, pack_id))
-            if found != pack_id:
-                raise PackDamagedError
-            self._open[number] = file
+            file = self._open[number] = self._opened(pack_id)
             if len(self._open) > _OPEN_PACKS:
                 self._open.popitem(last=False)
         else:
             self._open.move_to_end(number)
+        return file
+
+    def _opened(self, pack_id: bytes) -> PackFile:
+        descriptor = os.open(path_of(self.directory, pack_id), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _, found = parse_header(os.pread(descriptor, HEADER_BYTES, 0))
+        except PackDamagedError:
+            os.close(descriptor)
+            raise
+        file = PackFile(descriptor, PackCodec(self._keys, pack_id))
+        if found != pack_id:
+            raise PackDamagedError
         return file
 
     def read(self, place: Placed, pack_id: bytes, sealed: memoryview | None = None) -> bytes:
@@ -165,18 +170,22 @@ class PackReader:
         file = self._file(place.pack, pack_id)
         if sealed is None:
             sealed = memoryview(os.pread(file.fd, place.entry.length, place.entry.offset))
-        known = self._known.get(place.pack, 0) >> place.number & 1 if place.number < _NOTED_ENTRIES else 0
+        known = self._bits(place.pack, pack_id) >> place.number & 1 if place.number < _NOTED_ENTRIES else 0
         data = file.codec.open(place.number, place.entry, sealed, known=bool(known))
         if not known:
-            self.note(place)
+            self.note(place, pack_id)
         return data
 
-    def note(self, place: Placed) -> None:
+    def _bits(self, number: int, pack_id: bytes) -> int:
+        known = self._known.get(number)
+        return known[1] if known is not None and known[0] == pack_id else 0
+
+    def note(self, place: Placed, pack_id: bytes) -> None:
         """The entry stands in the file as its id says: it was read, or sealed just now."""
         if place.number < _NOTED_ENTRIES:
             if len(self._known) >= _NOTED_PACKS:
                 self._known.clear()
-            self._known[place.pack] = self._known.get(place.pack, 0) | 1 << place.number
+            self._known[place.pack] = pack_id, self._bits(place.pack, pack_id) | 1 << place.number
 
     def forget(self, number: int) -> None:
         """Something was written to the file of a pack: what it holds is to be looked at again."""
@@ -200,3 +209,8 @@ class PackReader:
         """Forgets an open file of a pack that was removed."""
         self._open.pop(number, None)
         self._known.pop(number, None)
+
+    def clear(self) -> None:
+        """Forgets all of them."""
+        self._open.clear()
+        self._known.clear()

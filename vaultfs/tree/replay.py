@@ -313,6 +313,7 @@ def restore(state: State, blocks: Blocks) -> None:
     """
     journal = state.journal
     state.forget_all()
+    blocks.forget_all()
     for segment in journal.segments:
         segment.live = 0
     lsn, synced = journal.lsn, journal.synced

@@ -81,6 +81,7 @@ class State(Rows):
         # taken over by a cut that is being committed stands apart.
         self.let_go: set[int] = set()
         self.let_go_before: set[int] = set()
+        self.settling: set[int] = set()  # packs on the remote, of which the database on disk does not say so yet
         self.recording = False  # whether what is changed now is recorded there
         self.changed = 0  # changes in the open transaction
         self.quiet = False  # what is changed now comes from a commit: it is no edit, and nobody here is its writer
@@ -106,7 +107,11 @@ class State(Rows):
         self._changes.clear()
         self.devices.clear()
         self.quiet = False
+        next_pack = self.next_pack
         self.load_totals()
+        # What the journal knows nothing of, like packs of the remote, is gone; somebody may still speak of it by its
+        # number, and it must not come to mean a pack that is written here.
+        self.next_pack = max(next_pack, self.next_pack)
 
     # -- one change
 

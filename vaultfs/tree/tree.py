@@ -211,6 +211,7 @@ class Tree:
         except database.Error as problem:
             raise state.database_failed(problem) from problem
         state.journal.release(oldest)
+        state.settling.clear()
 
     def close(self) -> None:
         """Seals, makes everything durable and closes the store; what the kernel still held open is let go.

@@ -1,0 +1,98 @@
+"""Pack files: a number in the database may come to mean another one; what fails leaves nothing behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.store.elements import RemotePacks, a_file, named
+from tests.store.stores import KEYS, StoreMaker, content, make_file, work_off
+from tests.store.test_arrivals import bring, problems
+from vaultfs.format.pack import HEADER_BYTES, PackDamagedError, block_id, parse_header
+from vaultfs.tree import ROOT, packs
+from vaultfs.tree.housekeeping import SyncWork
+from vaultfs.tree.incoming import NotHereError
+from vaultfs.tree.ledger import REMOTE
+from vaultfs.tree.packs import PackReader, PackWriter, path_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vaultfs.tree import Tree
+
+DATA, OTHER = b"one" * 1000, b"two" * 1000
+
+
+def no_room(*_: object) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("kept_open", [True, False])
+def test_a_number_that_means_another_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, kept_open: bool) -> None:
+    """Nothing that is known of the one counts for the other."""
+    if not kept_open:
+        monkeypatch.setattr(packs, "_OPEN_PACKS", 0)
+    reader, identity = PackReader(tmp_path, KEYS), block_id(KEYS, DATA)
+    old, new = PackWriter(tmp_path, KEYS, 7), PackWriter(tmp_path, KEYS, 7)
+    place, other = old.add(identity, DATA), new.add(block_id(KEYS, OTHER), OTHER)
+    assert reader.read(place, old.id) == DATA
+    assert reader.read(other, new.id) == OTHER
+    assert reader.read(place, old.id) == DATA
+    liar = PackWriter(tmp_path, KEYS, 7)
+    wrong = liar.add(identity, OTHER)
+    with pytest.raises(PackDamagedError):
+        reader.read(wrong, liar.id)
+
+
+def checkpoint_on_a_full_disk(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(tree.state, "commit", no_room)
+        with pytest.raises(OSError, match="No space left"):
+            work_off(SyncWork(tree.keeper))
+
+
+def test_a_pack_that_a_full_disk_took_back_leaves_its_number_to_none(
+    stores: StoreMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal knows nothing of packs on the remote, but readers and the cache do."""
+    tree, remote = stores.new(), RemotePacks(tmp_path / "remote")
+    data = os.urandom(100_000)
+    bring(tree, named(b"f", a_file(remote.store(data), len(data))))
+    work_off(SyncWork(tree.keeper))
+    ino = tree.names.lookup(ROOT, b"f").ino
+    with pytest.raises(NotHereError) as lack:
+        content(tree, ino)
+    remote.fetch(tree, lack.value)
+    assert content(tree, ino) == data
+    (pack_id,) = remote.packs
+    number = tree.ledger.number_of(pack_id)
+    checkpoint_on_a_full_disk(tree, monkeypatch)
+    assert tree.ledger.number_of(pack_id) == 0
+    mine = os.urandom(70_000)
+    made = make_file(tree, b"mine", mine).ino
+    assert tree.blocks.writer is not None
+    assert tree.blocks.writer.number != number
+    assert content(tree, made) == mine
+    with pytest.raises(KeyError):
+        tree.cache.put(number, 0, b"late")
+    with pytest.raises(NotHereError) as lack:
+        content(tree, ino)
+    remote.fetch(tree, lack.value)
+    assert content(tree, ino) == data
+    assert tree.cache.bytes > 0
+    assert problems(tree) == []
+    assert tree.health == []
+
+
+def test_the_cache_writes_the_header_of_the_pack_that_the_number_means(stores: StoreMaker) -> None:
+    tree = stores.new()
+    first, second = (tree.state.keys.object_id() for _ in range(2))
+    number = tree.ledger.add_pack(first, REMOTE)
+    for pack_id in (first, second):
+        tree.ledger.rename_pack(number, pack_id)
+        tree.cache.put(number, 5000, b"x")
+        header = path_of(tree.blocks.directory, pack_id).read_bytes()[:HEADER_BYTES]
+        assert parse_header(header)[1] == pack_id
