@@ -13,13 +13,14 @@ from tests.store.holed import read
 from tests.store.stores import StoreMaker, content, make_file, work_off
 from tests.store.test_arrivals import bring, problems
 from vaultfs.format.pack import BLOCK_BYTES, PackCodec, node_id, node_key
-from vaultfs.tree import ROOT
+from vaultfs.tree import ROOT, cache
 from vaultfs.tree.check import check_tree
 from vaultfs.tree.housekeeping import SyncWork
 from vaultfs.tree.incoming import NotHereError
 from vaultfs.tree.ledger import FINISHED, PUBLISHED, REMOTE
 from vaultfs.tree.nodes import NodesWork
 from vaultfs.tree.packs import path_of
+from vaultfs.tree.state import LOW_SPACE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,6 +134,23 @@ def test_the_cache_keeps_to_its_limit_and_gives_way_to_a_full_disk(
     tree.cache.put(1, 0, tree.cache._codec(1).header())
     assert tree.cache.bytes <= used // 2
     assert tree.cache.evict(0) > 0
+
+
+def test_the_cache_makes_room_on_a_full_disk_by_itself(
+    stores: StoreMaker, remote: RemotePacks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only as much as the disk lacks: perhaps the remote is away."""
+    tree = stores.new()
+    for number in range(6):
+        read(tree, remote, remote_file(tree, remote, os.urandom(16 * BLOCK_BYTES), b"%d" % number), 0, 16 * BLOCK_BYTES)
+    before = tree.cache.bytes
+    monkeypatch.setattr(cache, "_MORE", 2 * BLOCK_BYTES)
+    monkeypatch.setattr(tree.state, "room", lambda: LOW_SPACE - BLOCK_BYTES)
+    tree.tick()
+    assert 3 * BLOCK_BYTES <= before - tree.cache.bytes < 20 * BLOCK_BYTES
+    left = tree.cache.bytes
+    tree.tick()
+    assert tree.cache.bytes == left, "not at each turn"
 
 
 def published(tree: Tree, data: bytes, name: bytes = b"mine") -> tuple[int, int]:

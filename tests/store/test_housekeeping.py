@@ -13,8 +13,9 @@ import pytest
 from tests.store.stores import content, make_file, names_of, work_off
 from vaultfs.format.journal import SEGMENT_BYTES
 from vaultfs.tree import ROOT, database, housekeeping
-from vaultfs.tree.housekeeping import SyncWork
+from vaultfs.tree.housekeeping import SpareWork, SyncWork
 from vaultfs.tree.packs import PackWriter
+from vaultfs.tree.seal import SealWork
 
 if TYPE_CHECKING:
     from tests.store.stores import StoreMaker
@@ -195,3 +196,27 @@ def test_a_log_that_cannot_be_moved_into_the_database(
         work_off(SyncWork(tree.keeper))
         assert tree.health == []
     assert bool(tree.state.failed) == fails
+
+
+def test_a_spare_segment_that_finds_no_room_does_not_hold_up_the_rest(
+    stores: StoreMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = stores.new()
+    make_file(tree, b"a", b"a" * 100)
+    work_off(SyncWork(tree.keeper))
+    journal = tree.state.journal
+    journal.free.clear()
+    monkeypatch.setattr(housekeeping, "JOURNAL_LOW", 0)
+
+    def no_room(_number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(journal, "prepare_slot", no_room)
+    with pytest.raises(OSError, match="No space left"):
+        work_off(tree.tick())
+    work = tree.tick()
+    assert isinstance(work, SealWork)
+    work_off(work)
+    assert tree.state.pages == {}
+    tree.keeper.no_spare_before = 0
+    assert isinstance(tree.tick(), SpareWork)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from vaultfs.format.pack import HEADER_BYTES, PackCodec, PackDamagedError
 from vaultfs.tree.packs import PUBLISHED, REMOTE, Placed, path_of
+from vaultfs.tree.state import LOW_SPACE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _SECTOR = 512
 _Bytes = bytes  # the cache has a property of that name
 _CODECS = 64
+_MORE = 16 << 20
 
 
 class Cache:
@@ -108,6 +110,10 @@ class Cache:
         """
         self._known()
         return self._evict(limit)
+
+    def make_room(self) -> None:
+        """On a disk that is nearly full, as much goes as it lacks, and a little more."""
+        self.evict(max(self.bytes - max(LOW_SPACE - self._state.room(), 0) - _MORE, 0))
 
     def _evict(self, limit: int, keep: int = 0) -> int:
         sizes, before = self._known(), self._total

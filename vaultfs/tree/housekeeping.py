@@ -39,6 +39,8 @@ _SPARE_SLOTS = 4
 _LOOKED_AT = 1024
 COLLECT_BYTES = 128 << 20
 _LOG_PAGES = 2048
+ROOM_NS = 10_000_000_000  # between two attempts to make room on a full disk
+SPARE_NS = 10_000_000_000  # after a spare segment could not be made
 
 
 class Work(Protocol):
@@ -62,6 +64,10 @@ class Housekeeper:
         self.sealer: PackWriter | None = None
         self.collected = 0  # `blocks.written` at the last collection
         self.log_pages = 0  # in the database's write-ahead log, whose file never becomes shorter
+        self.evict: Callable[[], object] = lambda: None  # lets the cache make room
+        self._made_room = -ROOM_NS
+        self._room_from = -1  # `committed` when room was made last
+        self.no_spare_before = 0
         state.db.set_wal_hook(self._log_grew)
 
     def _log_grew(self, _connection: object, _name: str, pages: int) -> int:
@@ -75,9 +81,12 @@ class Housekeeper:
 
     def due(self) -> Work | None:
         """What should be done now, most urgent first."""
-        state, journal = self.state, self.state.journal
-        if state.read_only or state.failed:
+        if self.state.read_only or self.state.failed:
             return None
+        return self._make_room() or self._due()
+
+    def _due(self) -> Work | None:
+        state, journal = self.state, self.state.journal
         since = clock.steady() - self.checkpointed
         if state.changed and (
             since > CHECKPOINT_NS
@@ -85,7 +94,7 @@ class Housekeeper:
             or state.changed > CHECKPOINT_CHANGES
         ):
             return SyncWork(self)
-        if not journal.free:
+        if not journal.free and clock.steady() >= self.no_spare_before:
             return SpareWork(self)
         seal = self.seal(everything=journal.size > JOURNAL_LOW)
         if seal is not None:
@@ -95,6 +104,21 @@ class Housekeeper:
         if len(journal.free) > _SPARE_SLOTS:
             journal.shrink(len(journal.segments) + _SPARE_SLOTS)
         return None
+
+    def _make_room(self) -> Work | None:
+        """On a full disk: the cache gives way, and dead packs go as soon as a checkpoint knows that they are dead.
+
+        It comes before all that needs room itself, and would fail at each turn.
+        """
+        now = clock.steady()
+        if now - self._made_room < ROOM_NS or not self.state.disk_full():
+            return None
+        self._made_room = now
+        self.evict()
+        if self._room_from == self.committed:
+            return None
+        self._room_from = self.committed
+        return self.collect()
 
     def collect_soon(self) -> None:
         """After a crash: interrupted packs are written anew, what was never taken into use is removed."""
@@ -254,12 +278,17 @@ class SpareWork:
     """Prepares a journal segment before one is needed."""
 
     def __init__(self, keeper: Housekeeper) -> None:
+        self._keeper = keeper
         self._journal = keeper.state.journal
         self._number = self._journal.take_number()
 
     def run(self) -> None:
-        """Fills a new file with zeros."""
-        self._slot = self._journal.prepare_slot(self._number)
+        """Fills a new file with zeros. Raises `OSError`; then other work has its turn before the next try."""
+        try:
+            self._slot = self._journal.prepare_slot(self._number)
+        except OSError:
+            self._keeper.no_spare_before = clock.steady() + SPARE_NS
+            raise
 
     def apply(self) -> Work | None:
         """Offers it, unless the tree could not wait and made one itself."""

@@ -139,8 +139,12 @@ class State(Rows):
 
     def disk_full(self) -> bool:
         """Whether the disk has no more room than the store itself needs to go on."""
-        room = os.statvfs(self.store)
-        return room.f_bavail * room.f_frsize < LOW_SPACE
+        return self.room() < LOW_SPACE
+
+    def room(self) -> int:
+        """Bytes that are free on the disk."""
+        disk = os.statvfs(self.store)
+        return disk.f_bavail * disk.f_frsize
 
     def end(self, data: bytes | memoryview = b"") -> tuple[Segment, int, int]:
         """Seals the changes since `begin` into the journal."""

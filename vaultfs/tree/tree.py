@@ -75,6 +75,7 @@ class Tree:
         self.content = Content(state, blocks, self.arrivals.folds)
         self.attributes = Attributes(state, self.content, self.xattrs)
         self.keeper = Housekeeper(state, blocks)
+        self.keeper.evict = self.cache.make_room
         self.changes = state.changes
         self.rules = Scoping()
         self._closed = False
