@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.desks import Desk, machine
+from vaultfs.crypto.records import head_hash
 from vaultfs.format.header import decode_header
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def test_a_removed_machine_and_those_who_remain(desk: Desk, others: list[Desk]) 
     assert len(said["keys_dropped"]) == 1, "the recovery words"
     new = header(desk, 2)
     assert [one.device.hex() for one in new.removed] == [said["removed"]["id"]]
+    last = desk.remote / "heads" / lost_id / f"{said['removed']['number']:016}"
+    assert new.removed[0].head == head_hash(last.read_bytes()), "this one counts, and no other of its number"
     assert (desk.vault / "header").read_bytes() == (desk.remote / "vault.2").read_bytes()
 
     # This machine has the new keys at once; the other gets them by itself, without a wallet.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
 
-from tests.machines.test_two import joined
+from tests.machines.test_two import DB, joined
+from vaultfs.tree.inode import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,3 +86,36 @@ async def test_who_asks_for_a_checkout_waits_for_the_one_that_goes_on(
         await trio.testing.wait_all_tasks_blocked(0.05)
         go_on.set()
     assert seen == [b"1"]
+
+
+@pytest.mark.parametrize("fails", ["stage", "prepare", "caught_up"])
+async def test_a_full_disk_leaves_nothing_staged(
+    computer: Callable[[str], Computer], monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """What was staged, and the names that were about to change hands, stayed so until the next mount."""
+    a, b = await joined(computer, {"x": b"0", "s.db": DB})
+    await a.write("x", b"1")
+    await a.write("s.db-wal", b"log")
+    await a.write("s.db", DB + b"more")
+    await a.sync()
+    await b.engine.follow()
+    arrivals = b.tree.arrivals
+    real = getattr(arrivals, fails)
+    calls = 0
+
+    def full(*args: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 2 or fails == "caught_up":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(arrivals, fails, full)
+        with pytest.raises(OSError, match="No space left"):
+            await b.engine.check_out()
+    assert arrivals.tokens() == []
+    assert all(arrivals.batch_of((ROOT, name)) is None for name in (b"x", b"s.db", b"s.db-wal"))
+    assert b.tree.state.all("SELECT ino FROM orphan") == []
+    await b.engine.check_out()
+    assert await b.listing() == await a.listing()

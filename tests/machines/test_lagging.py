@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.machines.test_two import DB, settle
+from tests.machines.test_two import DB, joined, settle
 from vaultfs.tree import ROOT
 
 if TYPE_CHECKING:
@@ -172,3 +172,31 @@ async def test_what_came_stays_after_a_crash_with_all_that_belongs_to_it(compute
     await b.begin()
     await b.remove("s.db")
     assert files(await settle(b, a)) == {"x": b"same"}
+
+
+async def test_a_file_is_moved_into_a_directory_that_others_removed(computer: Callable[[str], Computer]) -> None:
+    """No commit could be made any more: the base had not got the directory."""
+    a, b = await joined(computer, {"d/x": b"x", "y": b"y"})
+    await b.hold("d/x")
+    await a.remove("d/x")
+    await a.remove("d")
+    await a.sync()
+    await b.follow()
+    await b.rename("y", "d/y")
+    await b.mkdir("e")
+    await b.write("e/z", b"z")
+    await b.rename("e", "d/e")
+    assert await b.commit()
+    b.release("d/x")
+    assert files(await settle(b, a)) == {"d/y": b"y", "d/e/z": b"z"}
+
+
+async def test_an_empty_log_of_a_database_is_moved(computer: Callable[[str], Computer]) -> None:
+    """It is in no commit, so none could move it."""
+    a, b = await joined(computer, {"s.db": DB})
+    await a.write("s.db-wal", b"")
+    await a.sync()
+    await a.rename("s.db", "t.db")
+    await a.rename("s.db-wal", "log")
+    assert await a.commit()
+    assert files(await settle(a, b)) == {"t.db": DB, "log": b""}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,11 +12,13 @@ from tests.machines.computer import Computer
 from tests.remote.memory import MemoryBackend
 from vaultfs.crypto.epochs import NewEpoch, members, remove_device
 from vaultfs.crypto.keys import VaultKeys
+from vaultfs.crypto.records import head_hash
 from vaultfs.crypto.slots import Created, create_header
 from vaultfs.errors import DeviceRemovedError, NewerKeysError
-from vaultfs.format.head import HeadRefusedError, open_head
+from vaultfs.format.head import HeadRefusedError, head_name, open_head
 from vaultfs.format.header import encode_header
 from vaultfs.format.pack import PackCodec, PackDamagedError, parse_header
+from vaultfs.sync.patience import PATIENCE
 from vaultfs.sync.renewing import Renewing
 from vaultfs.tree.packs import path_of
 
@@ -65,8 +69,9 @@ class Scene:
         number = max(
             int(name[-16:]) for name in self.objects if name.startswith(f"heads/{self.lost.identity.id.hex()}")
         )
+        last = head_hash(self.objects[head_name(self.lost.identity.id, number)])
         made = remove_device(
-            self.created.header, self.created.keys, self._signer, devices, (self.lost.identity.id, number)
+            self.created.header, self.created.keys, self._signer, devices, (self.lost.identity.id, number, last)
         )
         self.objects["vault.2"] = encode_header(made.header)
         return made
@@ -167,6 +172,28 @@ async def test_a_machine_that_meets_newer_keys_asks_for_them_at_once(scene: Scen
     assert await scene.b.read("news") == b"under new keys"
 
 
+async def test_what_waits_for_newer_keys_is_told_only_when_they_do_not_come(scene: Scene) -> None:
+    await begun(scene)
+    scene.remove()
+    await scene.a.renew()
+    await scene.a.write("news", b"under new keys")
+    await scene.a.sync()
+    renewing = scene.b.engine.renewing
+    headers = {name: scene.objects.pop(name) for name in list(scene.objects) if name.startswith("vault.")}
+    for _ in range(PATIENCE):
+        assert [alarm.kind for alarm in scene.b.engine.facts().alarms] == []
+        renewing._due = 0.0
+        await scene.b.follow()
+    (alarm,) = scene.b.engine.facts().alarms
+    assert (alarm.kind, alarm.device) == ("unreadable", scene.a.identity.id)
+    assert not next(one for one in scene.b.engine.facts().devices if one.id == alarm.device).accepted
+    scene.objects.update(headers)
+    assert await scene.b.renew()
+    await scene.b.follow()
+    assert scene.b.engine.facts().alarms == []
+    assert await scene.b.read("news") == b"under new keys"
+
+
 @pytest.mark.parametrize("moment", ["written", "named", "checkpoint"])
 async def test_a_crash_while_things_are_sealed_anew(scene: Scene, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = await begun(scene)
@@ -219,6 +246,33 @@ async def test_a_pack_that_cannot_be_read_waits(scene: Scene) -> None:
     path.write_bytes(whole)
     await scene.a.sync()
     assert not ledger.outbox()
+
+
+async def test_a_head_that_cannot_be_made_anew_leaves_all_waiting(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await begun(scene)
+    await scene.a.write("waits", b"secret" * 50_000)
+    await scene.a.commit()
+    scene.remove()
+    await scene.a.renew()
+    ledger = scene.a.tree.ledger
+    waiting = ledger.outbox()
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(scene.a.engine.commits, "list_pack", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        await scene.a.publish()
+    assert ledger.outbox() == waiting
+    monkeypatch.undo()
+    await scene.a.sync()
+    assert not ledger.outbox()
+    await scene.b.renew()
+    await scene.b.sync()
+    assert await scene.b.read("waits") == b"secret" * 50_000
+    assert scene.readable(scene.old) == before & set(scene.objects)
 
 
 async def test_nothing_is_published_before_the_first_look(scene: Scene) -> None:

@@ -131,6 +131,33 @@ async def test_what_nobody_has_is_told(computer: Callable[[str], Computer], back
     assert not [path for path in found.paths if path.path == b"y"]
 
 
+STRANGE = {
+    "packs/zz/hello": b"what is this",
+    "packs/hello": b"",
+    "packs/aa/" + "aa" * 14 + "0100": b"short",
+    "packs/ab/" + "ab" * 14 + "0100": b"",
+    "packs/ac/" + "ad" * 14 + "0100": bytes(900),
+    "packs/ae/" + "ae" * 14 + "0100": bytes(24) + b"VFSP" + (1 << 20).to_bytes(4, "little") + bytes([255] * 8),
+    "packs/af/" + "af" * 14 + "0100": bytes(30) + b"VFSP" + (1 << 20).to_bytes(4, "little") + bytes([255] * 8),
+}
+
+
+async def test_what_anybody_may_put_among_the_packs_does_not_stop_it(
+    computer: Callable[[str], Computer], backend: MemoryBackend
+) -> None:
+    a, b, picture = await pair(computer)
+    there = objects(backend)
+    there |= STRANGE
+    name = max(packs(backend) - STRANGE.keys(), key=lambda one: len(there[one]))
+    right = there.pop(name)
+    found = await repair(a)
+    assert found.stored == 1
+    assert [lost.object for lost in found.lost] == [name]
+    assert there[name] == right
+    assert {name: there[name] for name in STRANGE} == STRANGE, "it is not ours to remove"
+    assert await settle(a, b) == picture
+
+
 async def test_a_lost_index_and_a_lost_head(
     computer: Callable[[str], Computer], backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ import trio
 
 from tests.machines.computer import LINK, Computer
 from vaultfs.sync.units import SQLITE_MAGIC
+from vaultfs.tree.ledger import Lag, Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -275,3 +278,24 @@ async def test_a_handoff_says_that_what_was_open_is_closed(computer: Callable[[s
 def open_on(computer: Computer, label: str) -> list[bytes]:
     """What a machine thinks that another has open."""
     return [item.path for device in computer.engine.facts().devices if device.label == label for item in device.open]
+
+
+async def test_a_commit_that_the_database_did_not_let_begin(
+    computer: Callable[[str], Computer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves nothing behind that would be in the way of the next."""
+    a, real = computer("a"), Ledger.lag
+    await a.begin()
+    await a.write("f", b"x")
+
+    def fail(ledger: Ledger) -> list[Lag]:
+        if not a.tree.changes.cutting:
+            return real(ledger)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "lag", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            await a.commit()
+    assert await a.commit()
+    assert not a.tree.blocks.pinned

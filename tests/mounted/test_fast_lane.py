@@ -156,17 +156,17 @@ async def test_more_than_the_socket_holds_waits_and_keeps_its_order() -> None:
 
 def slow(asked: Kernel, missing: set[int]) -> trio.Event:
     """The content of those inodes comes when the event is set."""
-    came, read = trio.Event(), asked.meaning.tree.content.read
+    came, pieces = trio.Event(), asked.meaning.tree.content.pieces
 
-    def not_here(ino: int, offset: int, size: int) -> bytes:
+    def not_here(ino: int, offset: int, size: int) -> list[bytes]:
         if ino in missing and not came.is_set():
             raise NotHereError(content=ino)
-        return read(ino, offset, size)
+        return pieces(ino, offset, size)
 
     async def fetch(_: NotHereError) -> None:
         await came.wait()
 
-    asked.meaning.tree.content.read = not_here
+    asked.meaning.tree.content.pieces = not_here
     asked.meaning.fetched._fetch = fetch
     return came
 

@@ -19,7 +19,7 @@ from vaultfs.crypto import epochs, wallet_slot
 from vaultfs.crypto.device import load_device, make_device, seal_device
 from vaultfs.crypto.epochs import NewEpoch, members, remove_device, renew
 from vaultfs.crypto.keys import UnknownEpochError, VaultKeys, derive, epoch_of
-from vaultfs.crypto.records import WalletSlot
+from vaultfs.crypto.records import Removed, WalletSlot, head_hash
 from vaultfs.crypto.sealing import OpenFailedError, Sealer
 from vaultfs.crypto.slots import (
     create_header,
@@ -270,6 +270,45 @@ def test_whose_heads_count(vault: Vault, made: NewEpoch) -> None:
     assert found.refusal(late.id, goes.public_key, 1, 1)
     assert found.refusal(stays.id, goes.public_key, 1, 1)
     assert members(vault.created.header).refusal(late.id, late.public_key, 1, 1) is None
+
+
+def test_of_a_removed_device_one_head_counts(vault: Vault, alice: Signer) -> None:
+    """It has its signing key and the old keys: it could make another one of that number, or of an older one."""
+    goes = vault.goes
+    one, other = (publish(vault.created.keys, goes, 7).head[1] for _ in range(2))
+    assert one != other
+    bound = (goes.id, 7, head_hash(one))
+    made = remove_device(vault.created.header, vault.created.keys, alice, vault.devices, bound)
+    header = decode_header(encode_header(made.header), path="here")
+    assert unlock(header, alice).masters() == made.keys.masters()
+    found = members(header)
+    assert found.refusal(goes.id, goes.public_key, 7, 1, head_hash(one)) is None
+    assert found.refusal(goes.id, goes.public_key, 7, 1, head_hash(other))
+    assert found.refusal(goes.id, goes.public_key, 7, 1)
+    assert found.refusal(goes.id, goes.public_key, 6, 1, head_hash(one))
+    assert [number for number in range(10) if found.counts(goes.id, number)] == [7]
+    assert found.counts(vault.stays.id, 99)
+    again = remove_device(header, made.keys, alice, vault.devices, (goes.id, 7))
+    assert again.header.removed == (Removed(*bound),), "a hash that is known stays"
+    none = remove_device(header, made.keys, alice, vault.devices, (goes.id, 0))
+    assert not any(members(none.header).counts(goes.id, number) for number in range(1, 10))
+
+
+def test_a_removed_device_in_a_header_of_before(vault: Vault, made: NewEpoch, alice: Signer) -> None:
+    """Its entry has two fields; the header is the same bytes, and its MAC right."""
+    data = encode_header(made.header)
+    assert b"\x92\xc4\x10" + vault.goes.id + b"\x07" in data
+    header = decode_header(data, path="here")
+    assert header.removed == (Removed(vault.goes.id, 7),)
+    assert unlock(header, alice).masters() == made.keys.masters()
+    assert [number for number in range(1, 10) if members(header).counts(vault.goes.id, number)] == list(range(1, 8))
+
+
+@pytest.mark.parametrize("size", [1, 31, 33])
+def test_a_hash_of_the_wrong_length(vault: Vault, made: NewEpoch, size: int) -> None:
+    wrong = msgspec.structs.replace(made.header, removed=(Removed(vault.goes.id, 7, bytes(size)),))
+    with pytest.raises(HeaderDamagedError, match=r"wrong length|malformed"):
+        decode_header(encode_header(wrong), path="here")
 
 
 def test_a_removed_device_under_a_new_name(vault: Vault, made: NewEpoch) -> None:

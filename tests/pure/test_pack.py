@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,6 +74,42 @@ def test_an_entry_opens_only_in_its_own_place() -> None:
         PackCodec(VaultKeys(bytes(range(32)), bytes(16)), PACK_ID).open(0, entries[0], sealed[0])
     with pytest.raises(PackDamagedError):
         codec.open(0, entries[0]._replace(size=3), sealed[0])
+
+
+def frame(content: int) -> bytes:
+    """A Zstandard frame that says it holds so many bytes, and ends at once."""
+    return b"\x28\xb5\x2f\xfd\xe0" + content.to_bytes(8, "little") + b"\x01\x00\x00"
+
+
+def opened(packed: bytes, size: int, name: bytes = bytes(32)) -> bytes:
+    """What an entry of `size` bytes and that id opens to whose seal holds `packed`."""
+    codec = PackCodec(KEYS, PACK_ID)
+    sealed, how = codec.seal(0, Kind.BLOCK, packed)
+    assert how == Codec.RAW, "it stands in the seal as it is"
+    return codec.open(0, Entry(Kind.BLOCK, name, 24, len(sealed), size, Codec.ZSTD), sealed)
+
+
+@pytest.mark.parametrize("content", [0, 1, BLOCK_BYTES + 1, 64 << 20, 1 << 46])
+def test_a_frame_of_another_size_is_refused_before_it_takes_memory(content: int) -> None:
+    assert zstandard.frame_content_size(frame(content)) == content
+    tracemalloc.start()
+    try:
+        with pytest.raises(PackDamagedError):
+            opened(frame(content), BLOCK_BYTES)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_only_a_frame_that_names_its_size_opens() -> None:
+    data = b"agent " * 12
+    packed = zstandard.ZstdCompressor().compress(data)
+    name = block_id(KEYS, data)
+    assert opened(packed, len(data), name) == data
+    unnamed = zstandard.ZstdCompressor(write_content_size=False).compress(data)
+    for wrong in (unnamed, packed[:-1], packed[:4], b"", b"not a frame"):
+        with pytest.raises(PackDamagedError):
+            opened(wrong, len(data), name)
 
 
 def test_every_flipped_bit_and_every_cut_of_a_pack_is_found() -> None:

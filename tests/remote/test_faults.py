@@ -85,6 +85,16 @@ def test_a_person_sees_the_cause_and_no_secret() -> None:
     assert "\n" not in error.message
 
 
+ESCAPES = "\x1b]52;c;cm0gLXJmIH4=\x07 \x1b[2J\x1b[H \x9b31m \u202etxt \x00 \udc80 Zürich …"
+
+
+def test_a_terminal_has_nothing_to_obey_in_what_a_server_says() -> None:
+    message = meaning(f"HTTP error 500 (500 {ESCAPES})\r\nVault is fine.", remote="r").message
+    assert message.isprintable()
+    assert r"HTTP error 500 (500 \x1b]52;c;cm0gLXJmIH4=\x07 \x1b[2J\x1b[H \x9b31m \u202etxt \x00 \udc80" in message
+    assert "Zürich …) Vault is fine. Nothing was lost" in message
+
+
 @pytest.mark.parametrize(
     ("spec", "label"),
     [

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 from trio.testing import memory_stream_pair
 
-from vaultfs.remote.http import Connections, HttpError
+from vaultfs.remote.http import RECEIVE, Connections, HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -111,3 +112,33 @@ async def test_no_more_than_a_few_connections_at_once(nursery: trio.Nursery) -> 
     await trio.testing.wait_all_tasks_blocked()
     await connections.close()
     assert server.made == 16
+
+
+async def test_no_more_is_read_than_is_enough(nursery: trio.Nursery) -> None:
+    """A host that sends more than it was asked for fills nobody's memory; what was asked for is there."""
+    sent = 0
+
+    async def endless(stream: trio.abc.Stream) -> None:
+        nonlocal sent
+        await stream.receive_some(65536)
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        with suppress(trio.BrokenResourceError):
+            while sent < 100 * RECEIVE:
+                await stream.send_all(b"x" * RECEIVE)
+                sent += RECEIVE
+
+    connections = Connections(Server(nursery, endless, answers(WHOLE, WHOLE)).connect)
+    response = await connections.request("GET", "/", [], enough=3 * RECEIVE)
+    assert 3 * RECEIVE < len(response.body) <= 5 * RECEIVE
+    assert (await connections.request("GET", "/", [], enough=3)).body == b"body"
+    assert (await connections.request("GET", "/", [], enough=4)).body == b"body"
+    assert sent < 10 * RECEIVE
+
+
+async def test_what_is_just_enough_keeps_the_connection(nursery: trio.Nursery) -> None:
+    large = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * RECEIVE) + bytes(2 * RECEIVE)
+    server = Server(nursery, answers(large, WHOLE))
+    connections = Connections(server.connect)
+    assert len((await connections.request("GET", "/", [], enough=2 * RECEIVE)).body) == 2 * RECEIVE
+    assert (await connections.request("GET", "/", [], enough=1)).body == b"body", "less than one look at the line"
+    assert server.made == 1

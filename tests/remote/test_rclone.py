@@ -242,10 +242,10 @@ async def test_it_dies_with_us_even_by_sigkill(rclone: Path, runtime: Path, tmp_
 
 async def test_one_that_cannot_run_is_an_error_with_its_last_words(runtime: Path, tmp_path: Path) -> None:
     broken = tmp_path / "rclone"
-    broken.write_text("#!/bin/sh\necho 'Failed to rc: no config today' >&2\nexit 3\n")
+    broken.write_text("#!/bin/sh\nprintf 'Failed to rc: \\033[2Jno config today\\n' >&2\nexit 3\n")
     broken.chmod(0o755)
     async with open_remote("x:y", runtime, program=broken, limits=Limits(call=1)) as remote:
-        with pytest.raises(RemoteUnavailableError, match="rclone ended with 3: Failed to rc: no config today"):
+        with pytest.raises(RemoteUnavailableError, match=r"ended with 3: Failed to rc: \\x1b\[2Jno config today"):
             await remote.list()
 
 

@@ -20,7 +20,7 @@ from tests.store.elements import (
     named,
 )
 from tests.store.stores import DIRECTORY, content, make_file, names_of, work_off
-from vaultfs.tree import ROOT
+from vaultfs.tree import ROOT, arrivals
 from vaultfs.tree.arrivals import Swap
 from vaultfs.tree.check import check_tree
 from vaultfs.tree.housekeeping import SyncWork
@@ -193,6 +193,39 @@ def test_what_the_kernel_knows_goes_when_it_lets_go(stores: StoreMaker) -> None:
     assert content(tree, staged.ino) == b"new"
 
 
+def no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_what_is_forgotten_while_the_disk_takes_nothing_goes_later(
+    stores: StoreMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody says it twice: its bytes stayed until the next start."""
+    monkeypatch.setattr(arrivals, "_REST_NS", 0)
+    tree = stores.new()
+    bring(tree, named(b"f", a_file(b"old")))
+    local = make_file(tree, b"local", b"gone").ino
+    replaced = tree.names.lookup(ROOT, b"f").ino
+    staged = tree.arrivals.stage(named(b"f", a_file(b"new")))
+    given_up = tree.arrivals.stage(named(b"g", a_file(b"never")))
+    batch = tree.arrivals.prepare([Swap(ROOT, b"f", staged.token)])
+    tree.arrivals.place(batch)
+    tree.names.unlink(ROOT, b"local")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tree.state.journal), "reserve", no_room)
+        tree.forget(local)
+        tree.arrivals.done(batch)
+        tree.arrivals.discard(given_up.token)
+        assert all(tree.state.find(ino) is not None for ino in (local, replaced, given_up.ino))
+    work = tree.arrivals.due()
+    assert work is not None
+    work_off(work)
+    assert all(tree.state.find(ino) is None for ino in (local, replaced, given_up.ino))
+    assert tree.arrivals.due() is None
+    assert tree.stats().files == 1
+    assert problems(tree) == []
+
+
 def test_names_of_one_file_are_hard_links_also_when_they_come_apart_in_time(stores: StoreMaker) -> None:
     tree = stores.new()
     file = a_file(b"shared")
@@ -336,7 +369,7 @@ def test_attributes_of_a_directory_change_in_place(stores: StoreMaker) -> None:
     assert {name for name in tree.xattrs.list(directory) if not name.startswith(b"user.vaultfs")} == {b"user.b"}
     assert tree.xattrs.get(directory, b"user.b") == b"3"
     assert not tree.ledger.any_lag
-    tree.arrivals.attributes(ROOT, a_directory(mode=0o755))
+    tree.arrivals.turner.turn([], [(ROOT, a_directory(mode=0o755))], lambda: None)
     assert tree.inode(ROOT).mode == stat.S_IFDIR | 0o755
     assert tree.inode(ROOT).nlink == 3
 

@@ -132,10 +132,16 @@ def test_a_newer_version_of_a_folded_directory_forgets_what_a_crash_left_of_the_
     other = folded(tree, b"other")
     tree.arrivals.refold(other, None)
     assert names_of(tree, other) == {}
-    assert tree.arrivals.fold(other, a_ref(3))
-    assert tree.arrivals.folded(other) == a_ref(3)
-    assert not tree.arrivals.fold(other, a_ref(4))
-    assert not tree.arrivals.fold(directory, a_ref(4))
+    turner = tree.arrivals.turner
+    assert not turner.fits([(other, a_ref(3))]), "somebody has looked into it"
+    tree = stores.new()
+    turner = tree.arrivals.turner
+    assert turner.fits([(ROOT, a_ref(3))])
+    turner.turn([(ROOT, a_ref(3))], [], lambda: None)
+    assert tree.arrivals.folded(ROOT) == a_ref(3)
+    assert turner.fits([(ROOT, a_ref(4))])
+    tree.arrivals.expand(ROOT, [named(b"x", a_file(b"x"))])
+    assert not turner.fits([(ROOT, a_ref(4))])
     assert problems(tree) == []
 
 

@@ -34,7 +34,7 @@ def prepare(tree: Tree) -> None:
 
         setattr(part, method, call)
 
-    for method in ("read", "write", "truncate"):
+    for method in ("pieces", "write", "truncate"):
         guard(content, method, "content")
     for method in ("lookup", "listing", "make", "unlink", "rmdir", "rename"):
         guard(names, method, "directory")

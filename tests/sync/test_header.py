@@ -16,6 +16,7 @@ from vaultfs.errors import (
     NotAVaultError,
     RemoteTakenError,
     RemoteUnavailableError,
+    UsageError,
     VaultfsError,
     WrongWalletError,
 )
@@ -23,7 +24,7 @@ from vaultfs.format.header import decode_header, encode_header
 from vaultfs.remote import Limits, Remote
 from vaultfs.remote.directory import DirectoryBackend
 from vaultfs.sync.attach import attach
-from vaultfs.sync.header import header_name, read_header, read_headers, write_header
+from vaultfs.sync.header import MAX_HEADERS, header_name, read_header, read_headers, write_header
 from vaultfs.wallet.keyfile import KeyFileSigner
 
 if TYPE_CHECKING:
@@ -206,6 +207,35 @@ async def test_two_machines_at_once(vault: Vault, made: Created) -> None:
     vault.fake.put = puts  # type: ignore[method-assign]
     with pytest.raises(RemoteTakenError):
         await write_header(vault.remote, 2, mine)
+
+
+# More than there can be: none is left out without a word, for it could be the right one.
+
+
+async def test_more_headers_than_a_vault_has(vault: Vault, made: Created) -> None:
+    await write_header(vault.remote, 1, made.header)
+    for number in range(2, MAX_HEADERS + 1):
+        vault.objects[header_name(number)] = b"junk"
+    assert [one.number for one in (await read_headers(vault.remote)).found] == [1]
+    vault.objects[header_name(MAX_HEADERS + 1)] = b"junk"
+    with pytest.raises(HeaderDamagedError, match=r"number 1,025.*take away") as caught:
+        await read_headers(vault.remote)
+    assert caught.value.exit_code == 21
+    last = msgspec.structs.replace(made.header, number=MAX_HEADERS + 1)
+    with pytest.raises(UsageError, match="new vault"):
+        await write_header(vault.remote, MAX_HEADERS + 1, last)
+
+
+async def test_headers_that_are_large(vault: Vault, made: Created, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damaged ones count as well."""
+    await write_header(vault.remote, 1, made.header)
+    vault.objects["vault.2"] = bytes(1000)
+    size = len(vault.objects["vault.1"]) + 1000
+    monkeypatch.setattr("vaultfs.sync.header.MAX_HELD", size)
+    assert len((await read_headers(vault.remote)).found) == 1
+    monkeypatch.setattr("vaultfs.sync.header.MAX_HELD", size - 1)
+    with pytest.raises(HeaderDamagedError, match=rf"vault\.2 .*{size:,} bytes"):
+        await read_headers(vault.remote)
 
 
 # A machine that joins.

@@ -8,10 +8,23 @@ from tests.sync.polling import polls
 from tests.sync.vaults import KEYS, A, B, Machine, Vault, device, make_head, name_of_head
 from vaultfs.crypto.epochs import Members
 from vaultfs.crypto.keys import VaultKeys
-from vaultfs.format.head import seal_head
+from vaultfs.crypto.sealing import Sealer
+from vaultfs.format.head import PREFIX_BYTES, Head, seal_head
 from vaultfs.sync.heads import Heads
 
 pytestmark = pytest.mark.trio
+
+
+def forged(head: Head, keys: VaultKeys) -> bytes:
+    """Sealed with the vault's keys, and signed by nobody."""
+    right = seal_head(head, A, keys)
+    prefix = right[:PREFIX_BYTES]
+    meaning = prefix + keys.vault_id + head.name.encode()
+    sealer = Sealer(keys.head(keys.epoch))
+    plain = bytearray(sealer.open(right[PREFIX_BYTES:], meaning))
+    length = int.from_bytes(plain[:4], "little")
+    plain[4 + length] ^= 1
+    return prefix + sealer.seal(bytes(plain), meaning)
 
 
 @pytest.mark.parametrize("how", ["flipped", "cut", "another", "other vault", "empty"])
@@ -42,6 +55,57 @@ async def test_a_damaged_head_is_waited_for_and_then_named(vault: Vault, here: M
     assert here.alarms == []
     await vault.publish_number(A, 4)
     assert await here.poll() == [("box-a", 4)]
+
+
+async def test_accepting_a_damaged_head_excuses_that_head_only(vault: Vault, here: Machine) -> None:
+    """Its number is the remote's word: as high as it likes."""
+    await vault.publish_number(A, 1)
+    await vault.publish_number(B, 1)
+    await here.poll()
+    vault.objects[name_of_head(A, 10**16 - 1)] = b"junk"
+    await polls(here, 3)
+    assert here.alarms == [("damaged", A.id)]
+    here.heads.accept(A.id)
+    await vault.publish_number(A, 5)
+    assert await polls(here, 5) == [("box-a", 5)]
+    assert here.alarms == []
+    gone = vault.objects.pop(name_of_head(A, 5))
+    await polls(here, 3)
+    assert here.alarms == [("rollback", A.id)]
+    vault.objects[name_of_head(A, 5)] = gone
+    here.heads.accept(A.id)
+    assert await here.poll() == [("box-a", 5)]
+    await vault.publish_number(B, 2, a=7)
+    await polls(here, 3)
+    assert here.alarms == [("withheld", A.id)]
+
+
+async def test_accepting_a_forged_head_lets_nothing_go_back(vault: Vault, here: Machine) -> None:
+    """Whoever has the vault's keys can forge a head; what was seen of that device has to be there still."""
+    for number in (1, 2):
+        await vault.publish_number(A, number)
+    await here.poll()
+    head = make_head(A, 9)
+    vault.objects[head.name] = forged(head, KEYS)
+    await here.poll()
+    assert here.alarms == [("forged", A.id)]
+    here.heads.accept(A.id)
+    del vault.objects[name_of_head(A, 2)]
+    assert await polls(here, 3) == []
+    assert here.alarms == [("rollback", A.id)]
+
+
+async def test_after_accepting_a_withheld_head_the_rest_is_missed_as_ever(vault: Vault, here: Machine) -> None:
+    await vault.publish_number(A, 1)
+    await vault.publish_number(B, 1, a=2)
+    await polls(here, 3)
+    assert here.alarms == [("withheld", A.id)]
+    here.heads.accept(A.id)
+    await polls(here, 5)
+    assert here.alarms == []
+    del vault.objects[name_of_head(A, 1)]
+    await polls(here, 3)
+    assert here.alarms == [("rollback", A.id)]
 
 
 async def test_a_head_signed_with_another_key(vault: Vault, here: Machine) -> None:

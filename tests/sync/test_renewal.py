@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from tests.pure.removal import Vault, publish
 from tests.remote.memory import MemoryBackend
+from tests.sync.false_headers import Kept
 from vaultfs.crypto.device import make_device
 from vaultfs.crypto.epochs import NewEpoch, remove_device
 from vaultfs.crypto.keys import VaultKeys
@@ -238,3 +239,18 @@ async def test_a_header_that_is_gone(place: Place) -> None:
 
 def renumbered(made: NewEpoch, number: int) -> Header:
     return authenticated(msgspec.structs.replace(made.header, number=number), made.keys.header())
+
+
+async def test_keys_of_the_removed_machine_for_one_that_was_forgotten(place: Place) -> None:
+    """It was given nothing when another was removed; that one gives it a key of its own, behind the real header."""
+    vault = place.vault
+    kept = Kept(vault.created.header, vault.created.keys, place.signer)
+    there = place.machine(late := make_device("late"))
+    made = vault.remove(place.signer)
+    place.put(made.header)
+    place.put(kept.header(3, [late])[0])
+    for _ in range(PATIENCE + 1):
+        with pytest.raises(NewerKeysError):  # which keeps it from publishing
+            await there.check()
+    assert (place.keys.epoch, place.kept) == (1, [])
+    assert set(place.offered) == {2}, "the wallet opens the real one"

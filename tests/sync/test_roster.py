@@ -10,6 +10,7 @@ from tests.pure.removal import Vault, publish
 from tests.remote.memory import MemoryBackend
 from vaultfs.crypto.device import DeviceIdentity, make_device
 from vaultfs.crypto.epochs import remove_device
+from vaultfs.crypto.records import head_hash
 from vaultfs.crypto.slots import create_header
 from vaultfs.errors import RemoteDamagedError, RemoteGoneError
 from vaultfs.format.head import head_name
@@ -59,7 +60,9 @@ def place(alice: Signer) -> Place:
 async def test_everybody(place: Place) -> None:
     found = await place.found()
     for one in (place.vault.mine, place.vault.stays, place.vault.goes):
-        assert found[one.id] == Machine(one.id, one.public_key, one.label, 5)
+        assert place.backend.objects is not None
+        last = head_hash(place.backend.objects[head_name(one.id, 5)])
+        assert found[one.id] == Machine(one.id, one.public_key, one.label, 5, head=last)
     assert len(found) == 3
     assert (place.remote.requests.lists, place.remote.requests.gets) == (1, 6)
 
@@ -75,7 +78,9 @@ async def test_a_device_that_somebody_with_old_keys_invented(place: Place) -> No
     old, invented = place.keys, make_device("honest")
     place.remove()
     place.put(invented, 1, old)
-    assert "old keys" in (await place.found())[invented.id].doubt
+    found = (await place.found())[invented.id]
+    assert "old keys" in found.doubt
+    assert (found.number, found.head) == (0, b""), "nor does a head of it count once it is removed"
     # One that joined honestly shows the new keys with its next head.
     place.put(invented, 2)
     assert (await place.found())[invented.id].doubt == ""

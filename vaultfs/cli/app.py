@@ -72,13 +72,14 @@ class App:
 
     def unlock(self, vault: VaultPlaces, flag: str | None) -> Unlocked:
         """Open `vault` with the wallet; may ask the person for a signature or the words."""
-        from vaultfs.daemon.vault import open_keys, read_header, take_offer  # noqa: PLC0415 - as above
+        from vaultfs.daemon.vault import opener, read_header, take_offer  # noqa: PLC0415 - as above
 
         header = read_header(vault)
         signer = self.signer(vault, flag)
-        keys = open_keys(vault, header, signer)
+        open_it = opener(signer, vault.name)
+        keys = open_it(header, str(vault.header))
         if vault.offered.exists():
-            header, keys = take_offer(vault, keys, signer) or (header, keys)
+            header, keys = take_offer(vault, keys, open_it) or (header, keys)
         return Unlocked(header, keys, signer.address if signer else "")
 
     @staticmethod

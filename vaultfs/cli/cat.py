@@ -10,6 +10,7 @@ import click
 import trio
 
 from vaultfs.cli.options import pass_app, verb
+from vaultfs.cli.recall import is_exact
 from vaultfs.cli.remotely import Reader, at_option, commit_at, reading, shown_path
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 def command(app: App, *, path: str, at: str | None, vault: str | None, wallet: str | None, remote: str | None) -> None:
     """Print the file at PATH as it is in a commit on the remote. Needs no mount."""
     reader = Reader(app, vault=vault, wallet=wallet, remote=remote)
-    reader.archive(partial(_print, path=reader.path(path), at=at))
+    reader.archive(partial(_print, path=reader.path(path), at=at), strict=not is_exact(at))
 
 
 async def _print(archive: Archive, *, path: Path, at: str | None) -> None:

@@ -55,9 +55,10 @@ def changing(app: App, place: VaultPlaces, wallet: str | None) -> Iterator[Chang
             found = with_remote(app, spec, newest)
             if any(one.header.epoch > keys.epoch for one in found.found):
                 # A device was removed elsewhere: the wallet opens the new keys, or those that are here stay.
-                there, newer = found.unlock(opener(app.signer(place, wallet), place.name))
+                # HeaderDamagedError if it opens others, that do not go on from those.
+                _, newer = found.unlock(opener(app.signer(place, wallet), place.name), known=keys, strict=True)
                 keys = newer if newer.continues(keys) else keys
-            there, _ = found.unlock(lambda _header, _path: keys)
+            there, _ = found.unlock(lambda _header, _path: keys, known=keys)
             if (there.header.epoch, there.number) > (header.epoch, header.number):
                 header = there.header
                 write_header(place, header)

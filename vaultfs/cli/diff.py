@@ -11,6 +11,7 @@ import trio
 from vaultfs.cli.options import json_option, pass_app, verb
 from vaultfs.cli.output import emit, printable, say
 from vaultfs.cli.progress import Bar
+from vaultfs.cli.recall import is_exact
 from vaultfs.cli.remotely import Reader, commit_at, reading
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def command(
     """
     reader = Reader(app, vault=vault, wallet=wallet, remote=remote)
     with Bar("Comparing", quiet=as_json):
-        found = reader.archive(partial(_compare, old=old, new=new, path=reader.path(path)))
+        work = partial(_compare, old=old, new=new, path=reader.path(path))
+        found = reader.archive(work, strict=not (is_exact(old) and is_exact(new)))
     if as_json:
         emit([_fact(change) for change in found])
         return

@@ -14,9 +14,11 @@ from vaultfs.errors import UsageError
 
 if TYPE_CHECKING:
     from vaultfs.cli.app import App
+    from vaultfs.cli.recall import Recall
     from vaultfs.crypto.keys import VaultKeys
     from vaultfs.crypto.records import Header
     from vaultfs.daemon.asking import HeadsFact
+    from vaultfs.errors import RollbackError
     from vaultfs.remote import Remote
 
 
@@ -41,7 +43,7 @@ def command(
     """Show the newest commit of every machine, as this one has seen it.
 
     The same fingerprint on two machines says that the remote shows both of them the same: it holds nothing back
-    from one of them. Where the vault is not mounted, it is that of what the remote shows now.
+    from one of them. Where the vault is not mounted, it is that of what was seen here and of what the remote shows now.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -49,16 +51,19 @@ def command(
 
     reader = Reader(ctx.obj, vault=vault, wallet=wallet, remote=remote)
     if is_mounted(reader.place) and remote is None:
-        found = query(reader.place, "/heads", HeadsFact)
+        found, alarm = query(reader.place, "/heads", HeadsFact), None
     else:
         header, keys = reader.unlocked()
-        found = reader.remote(partial(_look, header=header, keys=keys))
+        recall = reader.recall(keys)
+        found, alarm = reader.remote(partial(_look, header=header, keys=keys, recall=recall))
     if as_json:
         emit(found)
     elif fingerprint:
         say(found.fingerprint)
     else:
         _show(found)
+    if alarm is not None:
+        raise alarm
 
 
 @verb("accept", examples=["heads accept desktop", "heads accept 3f2a91c0 --yes"])
@@ -72,14 +77,14 @@ def accept(app: App, device: str, vault: str | None, yes: bool) -> None:
     What it lost stays lost there; what this machine has of it stays here and is published again where it can be.
     The vault must be mounted.
     """
-    from vaultfs.daemon.asking import AcceptRequest, ask  # noqa: PLC0415 - not for --help
+    from vaultfs.daemon.asking import AcceptRequest, HeadsFact, ask, query  # noqa: PLC0415 - not for --help
     from vaultfs.daemon.report import report  # noqa: PLC0415
 
     place = app.vault(vault)
     sync = report(place).sync
-    known = sync.devices if sync is not None else []
     alarms = sync.alarms if sync is not None else []
-    ids = {one.id for one in known if one.label == device or one.id.startswith(device.lower())}
+    known = query(place, "/heads", HeadsFact).heads  # in the status are only those without an alarm
+    ids = {one.device for one in known if one.label == device or one.device.startswith(device.lower())}
     ids |= {alarm.device for alarm in alarms if alarm.device and alarm.device.startswith(device.lower())}
     if len(ids) != 1:
         what = "Several machines are" if ids else "No machine is"
@@ -96,17 +101,16 @@ def accept(app: App, device: str, vault: str | None, yes: bool) -> None:
     say("Accepted.")
 
 
-async def _look(remote: Remote, *, header: Header, keys: VaultKeys) -> HeadsFact:
-    """What the remote shows now, without anything that was seen before."""
-    from vaultfs.crypto.epochs import members  # noqa: PLC0415 - not for --help
-    from vaultfs.daemon.elements import heads_fact  # noqa: PLC0415
-    from vaultfs.sync.heads import Heads, Own  # noqa: PLC0415
-    from vaultfs.sync.trust import MemorySeen  # noqa: PLC0415
+async def _look(
+    remote: Remote, *, header: Header, keys: VaultKeys, recall: Recall
+) -> tuple[HeadsFact, RollbackError | None]:
+    """What the remote shows now, with what was seen before; the error where it shows less."""
+    from vaultfs.daemon.elements import heads_fact  # noqa: PLC0415 - not for --help
 
-    heads = Heads(remote, keys, MemorySeen(), Own(bytes(16)))
-    heads.members = members(header)
-    await heads.poll()
-    return heads_fact(heads.fingerprint(), heads.seen, {alarm.device for alarm in heads.alarms})
+    archive = await recall.compared(remote, keys, header)
+    trust = archive.trust
+    fact = heads_fact(trust.fingerprint(), trust.heads.values(), {alarm.device for alarm in trust.alarms})
+    return fact, recall.judge(archive)
 
 
 def _show(found: HeadsFact) -> None:

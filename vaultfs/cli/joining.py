@@ -75,7 +75,8 @@ def _encode(headers: Headers) -> bytes:
 def _decode(data: bytes) -> Headers:
     from vaultfs.daemon.asking import Told, error_of  # noqa: PLC0415 - not for --help
     from vaultfs.format.header import decode_header  # noqa: PLC0415
-    from vaultfs.sync.header import Found, Headers  # noqa: PLC0415
+    from vaultfs.sync.header import Headers  # noqa: PLC0415
+    from vaultfs.sync.header_chain import Found  # noqa: PLC0415
 
     plain = msgspec.msgpack.decode(data, type=_Plain)
     found = [Found(number, decode_header(header, path=path), path) for number, path, header in plain.found]

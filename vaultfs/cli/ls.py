@@ -12,6 +12,7 @@ import trio
 from vaultfs.cli.options import json_option, pass_app, verb
 from vaultfs.cli.output import console, emit, printable
 from vaultfs.cli.progress import Bar
+from vaultfs.cli.recall import is_exact
 from vaultfs.cli.remotely import Reader, at_option, commit_at, reading, shown_path, when
 from vaultfs.daemon.status import instant
 
@@ -59,7 +60,9 @@ def command(
     """List what is at PATH in a commit on the remote. Needs no mount."""
     reader = Reader(app, vault=vault, wallet=wallet, remote=remote)
     with Bar("Reading", quiet=as_json):
-        lines = reader.archive(partial(_list, path=reader.path(path), at=at, recursive=recursive))
+        lines = reader.archive(
+            partial(_list, path=reader.path(path), at=at, recursive=recursive), strict=not is_exact(at)
+        )
     if as_json:
         emit([{**line._asdict(), "mode": f"{line.mode:04o}", "mtime": instant(line.mtime / NANO)} for line in lines])
         return

@@ -42,7 +42,7 @@ def pin(app: App, job: Job, at: str, wallet: str | None) -> Pinned:
     header, keys, address = app.unlock(place, wallet)
     line = Waiting(f"Looking at {job.remote}")
     try:
-        found = aside(lambda: _find(app, job.remote, header, keys, at), line)
+        found = aside(lambda: _find(app, place, job.remote, header, keys, at), line)
     finally:
         line.done()
     device, number, name = msgspec.msgpack.decode(found, type=tuple[bytes, int, str])
@@ -59,13 +59,14 @@ def unpin(job: Job) -> None:
         shutil.rmtree(job.vault.root, ignore_errors=True)
 
 
-def _find(app: App, spec: str, header: Header, keys: VaultKeys, at: str) -> bytes:
-    from vaultfs.cli.remotely import commit_at, with_remote  # noqa: PLC0415 - in the other process only
-    from vaultfs.sync.archive import Archive  # noqa: PLC0415
+def _find(app: App, place: VaultPlaces, spec: str, header: Header, keys: VaultKeys, at: str) -> bytes:
+    from vaultfs.cli.recall import Recall, is_exact  # noqa: PLC0415 - in the other process only
+    from vaultfs.cli.remotely import commit_at, with_remote  # noqa: PLC0415
+
+    recall = Recall(place, keys, strict=spec == app.remote(place.name))
 
     async def find(remote: Remote) -> bytes:
-        archive = Archive(remote, keys, header)
-        await archive.look()
+        archive = await recall.archive(remote, keys, header, strict=not is_exact(at))
         head = await commit_at(archive, at)
         return msgspec.msgpack.encode((head.device, head.number, archive.name_of(head)))
 

@@ -129,7 +129,7 @@ async def _try(remote: Remote) -> dict[str, float]:
         listed = await timed("list", remote.list("test"))
         if name not in [entry.name for entry in listed]:  # type: ignore[attr-defined]
             warn("What was just written is not listed yet; that may take a while, and does no harm.")
-        if await timed("read", remote.get(name)) != data:
+        if await timed("read", remote.get(name, 0, PROBE + 1)) != data:
             raise UsageError(detail="The remote gave back something else than was written")
     finally:
         await timed("remove", remote.delete(name))

@@ -13,6 +13,7 @@ import click
 import trio
 
 from vaultfs.cli.options import complete_commit, vault_option, wallet_option
+from vaultfs.cli.recall import Recall
 from vaultfs.daemon.lock import MOUNT, holder_of
 from vaultfs.daemon.paths import private_directory
 from vaultfs.errors import NoRemoteError, NoVaultError, UsageError
@@ -116,16 +117,17 @@ class Reader:
         """What `work` does with the remote."""
         return with_remote(self._app, self.spec, work)
 
-    def archive(self, work: Callable[[Archive], Awaitable[Result]]) -> Result:
-        """What `work` does with the commits that are there."""
-        from vaultfs.sync.archive import Archive  # noqa: PLC0415 - not for --help
+    def recall(self, keys: VaultKeys) -> Recall:
+        """What this machine has seen; it does not count against another remote than the one that is recorded."""
+        return Recall(self.place, keys, strict=self.spec == self._app.remote(self.place.name))
 
+    def archive(self, work: Callable[[Archive], Awaitable[Result]], *, strict: bool = True) -> Result:
+        """What `work` does with the commits that are there. Raises RollbackError as `Recall.archive`."""
         header, keys = self.unlocked()
+        recall = self.recall(keys)
 
         async def looked(remote: Remote) -> Result:
-            archive = Archive(remote, keys, header)
-            await archive.look()
-            return await work(archive)
+            return await work(await recall.archive(remote, keys, header, strict=strict))
 
         return with_remote(self._app, self.spec, looked)
 

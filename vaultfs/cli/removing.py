@@ -65,7 +65,7 @@ def remove(app: App, *, device: str, vault: str | None, wallet: str | None, yes:
         _warn(found, own, gone)
         confirm(f"Remove '{gone.label}' ({gone.device.hex()[:8]}) from the vault '{place.name}'?", yes=yes)
         remaining = _remaining(found, own, gone)
-        made = remove_device(found.header, found.keys, found.signer, remaining, (gone.device, gone.number))
+        made = remove_device(found.header, found.keys, found.signer, remaining, (gone.device, gone.number, gone.head))
 
         async def publish(remote: Remote) -> None:
             from vaultfs.sync import header as headers  # noqa: PLC0415 - not for --help
@@ -95,10 +95,14 @@ def find_device(machines: Sequence[Machine], text: str) -> Machine:
 
 
 def _open(app: App, place: VaultPlaces, spec: str, wallet: str | None) -> _Vault:
-    """The newest header, which may be newer on the remote than here, and the machines."""
+    """The newest header, which may be newer on the remote than here, and the machines.
+
+    HeaderDamagedError if the remote has one that opens, but whose keys are not those that are here, continued.
+    """
     from vaultfs.daemon.vault import opener, read_header  # noqa: PLC0415 - not for --help
     from vaultfs.errors import RollbackError, UsageError  # noqa: PLC0415
     from vaultfs.sync.header import read_headers  # noqa: PLC0415
+    from vaultfs.sync.header_chain import Found  # noqa: PLC0415
     from vaultfs.sync.roster import roster  # noqa: PLC0415
 
     here = read_header(place)
@@ -106,7 +110,8 @@ def _open(app: App, place: VaultPlaces, spec: str, wallet: str | None) -> _Vault
     if signer is None:
         raise UsageError(detail="Removing a machine needs a wallet, for it makes the new key; words can be added then")
     headers = with_remote(app, spec, lambda remote: read_headers(remote, vault_id=here.vault_id))
-    there, keys = headers.unlock(opener(signer, place.name))
+    mine = Found(here.number, here, str(place.header))
+    there, keys = headers.unlock(opener(signer, place.name), here=mine, strict=True)
     if (there.header.epoch, there.number) < (here.epoch, here.number):
         detail = f"it has the vault's keys only up to number {there.number}, and here is {here.number}"
         raise RollbackError(remote=spec, label="the vault's header", detail=detail)

@@ -11,6 +11,7 @@ import trio
 from vaultfs.cli.options import json_option, pass_app, verb
 from vaultfs.cli.output import emit, plural, printable, say, size, warn
 from vaultfs.cli.progress import Bar
+from vaultfs.cli.recall import is_exact
 from vaultfs.cli.remotely import Reader, at_option, commit_at, reading, shown_path
 from vaultfs.daemon.paths import home_relative
 
@@ -60,7 +61,8 @@ def write(reader: Reader, path: Path, at: str | None, target: str, *, as_json: b
     from vaultfs.errors import ProblemsFoundError  # noqa: PLC0415 - not for --help
 
     with Bar("Restoring", quiet=as_json) as bar:
-        name, done = reader.archive(partial(_restore, path=path, at=at, target=target, bar=bar))
+        work = partial(_restore, path=path, at=at, target=target, bar=bar)
+        name, done = reader.archive(work, strict=not is_exact(at))
     if as_json:
         failures = [{"path": _text(failure.path), "detail": failure.detail} for failure in done.failures]
         counts = {key: value for key, value in vars(done).items() if isinstance(value, int)}

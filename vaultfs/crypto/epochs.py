@@ -1,8 +1,8 @@
 """Removing a device: a new epoch, whose master key it never gets (docs/format.md, "Epochs").
 
-    made = remove_device(header, keys, signer, [(id, public_key), ...], (id, number))   # .header .keys .dropped
+    made = remove_device(header, keys, signer, [(id, public_key), ...], (id, number, hash))   # .header .keys .dropped
     keys = renew(newer_header, identity, keys)         # on the machines that remain: no wallet needed
-    members(newer_header).refusal(device, public_key, number, epoch)
+    members(newer_header).refusal(device, public_key, number, epoch, hash)
 
 What was there before stays as it is: a removed device may have kept it all. From then on everything is sealed under
 the new epoch, and heads of the removed device no longer count.
@@ -11,7 +11,7 @@ the new epoch, and heads of the removed device no longer count.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from vaultfs.crypto.earlier import seal_earlier, with_earlier
@@ -41,15 +41,16 @@ def remove_device(
     keys: VaultKeys,
     signer: Signer,
     devices: Iterable[tuple[bytes, bytes]],
-    removed: tuple[bytes, int] | None,
+    removed: tuple[bytes, int] | tuple[bytes, int, bytes] | None,
     *,
     path: str = "vault",
 ) -> NewEpoch:
     """The next header, with a new master key that `removed` does not get. `header` and `keys` stay as they are.
 
     `devices`: id and Ed25519 public key of everybody else, this machine too; who is not named has to open the vault
-    with a wallet again. `removed`: id, and the highest number of its heads that counts (what was merged of it); None:
-    new keys only. `signer` is a wallet that opens the vault; it signs twice, for a new slot.
+    with a wallet again. `removed`: id, and number and `head_hash` of the one of its heads that counts (number 0: none
+    does; without a hash all up to the number do, and it could make another of that number); None: new keys only.
+    `signer` is a wallet that opens the vault; it signs twice, for a new slot.
 
     Raises:
         UsageError: the wallet is not one of the vault's; too many devices or epochs.
@@ -65,9 +66,11 @@ def remove_device(
     slot = slots.get(signer.choose(list(slots)) or b"")
     if slot is None:
         raise UsageError(detail=f"The wallet {signer.address} does not open this vault; add it first: vaultfs key add")
-    gone = {one.device: one.number for one in header.removed}
+    gone = {one.device: one for one in header.removed}
     if removed is not None:
-        gone[removed[0]] = min(removed[1], gone.get(removed[0], removed[1]))
+        now = Removed(*removed)
+        before = gone.get(now.device, now)
+        gone[now.device] = min(before, now, key=lambda one: (one.number, not one.head))
     granted = {device: public_key for device, public_key in devices if device not in gone}
     if max(len(gone), len(granted)) > MAX_DEVICES:
         raise UsageError(detail=f"A vault has at most {MAX_DEVICES} devices, and as many removed ones")
@@ -80,7 +83,7 @@ def remove_device(
         slots=(new_wallet_slot(newest, signer, slot.label),),
         earlier=seal_earlier(newest),
         granted=tuple(grant(newest, device, granted[device]) for device in sorted(granted)),
-        removed=tuple(Removed(device, gone[device]) for device in sorted(gone)),
+        removed=tuple(gone[device] for device in sorted(gone)),
         mac=bytes(MAC_BYTES),
     )
     dropped = tuple(other for other in header.slots if other is not slot)
@@ -116,20 +119,32 @@ def renew(header: Header, identity: DeviceIdentity, keys: VaultKeys, *, path: st
 
 @dataclass(frozen=True)
 class Members:
-    """Whose heads count, by a header that was authenticated. `granted`: public keys by device."""
+    """Whose heads count, by a header that was authenticated. `granted`: public keys by device.
+
+    `removed`: the number of the last head that counts of a device; `hashes`: the hash of that one, where it is known.
+    """
 
     epoch: int
     granted: dict[bytes, bytes]
     removed: dict[bytes, int]
+    hashes: dict[bytes, bytes] = field(default_factory=dict)
 
-    def refusal(self, device: bytes, public_key: bytes, number: int, epoch: int) -> str | None:
-        """Why a head sealed under the keys of `epoch` does not count; None: it does.
+    def counts(self, device: bytes, number: int) -> bool:
+        """Whether a head of that number can count: what is not even worth a look does not."""
+        last = self.removed.get(device, number)
+        return number == last or (number < last and device not in self.hashes)
+
+    def refusal(self, device: bytes, public_key: bytes, number: int, epoch: int, head: bytes = b"") -> str | None:
+        """Why a head sealed under the keys of `epoch` does not count; None: it does. `head`: its hash.
 
         A removed device still has the old keys and could call itself anything: under them only devices count that
         were there when they were replaced. The others show by the newest keys that they belong here.
         """
         if device in self.removed:
-            return "of a removed device" if number > self.removed[device] else None
+            if not self.counts(device, number):
+                return "of a removed device"
+            wanted = self.hashes.get(device, head)
+            return None if wanted == head else "of a removed device, and not the one that it had when it was removed"
         if epoch < self.epoch and self.granted.get(device) != public_key:
             return "under old keys, of a device that was not known when they were replaced"
         return None
@@ -141,4 +156,5 @@ def members(header: Header) -> Members:
         header.epoch,
         {one.device: one.public_key for one in header.granted},
         {one.device: one.number for one in header.removed},
+        {one.device: one.head for one in header.removed if one.head},
     )

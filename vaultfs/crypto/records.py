@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, cast
 
 import msgspec
 from blake3 import blake3
@@ -36,8 +36,13 @@ Key = Annotated[bytes, Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
 WrappedKey = Annotated[bytes, Meta(min_length=KEY_BYTES + OVERHEAD, max_length=KEY_BYTES + OVERHEAD)]
 SealedName = Annotated[bytes, Meta(min_length=NAME_BYTES + OVERHEAD, max_length=NAME_BYTES + OVERHEAD)]
 SealedGrant = Annotated[bytes, Meta(min_length=GRANT_BYTES, max_length=GRANT_BYTES)]
+HeadHash = Annotated[bytes, Meta(max_length=KEY_BYTES)]
 Label = Annotated[str, Meta(max_length=LABEL_LETTERS)]
 Seconds = Annotated[int, Meta(ge=0, lt=1 << 40)]
+
+
+class TriesSpentError(Exception):
+    """So much was tried to open headers that somebody has put them there for that: use nothing of what did open."""
 
 
 class WalletSlot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="wallet"):
@@ -79,10 +84,15 @@ class Grant(NamedTuple):
 
 
 class Removed(NamedTuple):
-    """A device that was removed. Its heads count up to this number, and no later one ever will."""
+    """A device that was removed. Of its heads this one counts (number 0: none), and no other ever will.
+
+    It has the old keys and its own signing key, so it could make another head of that number: `head` is `head_hash` of
+    the one that counts. b"": in headers of before there were hashes, where all heads up to the number count.
+    """
 
     device: Id
     number: Annotated[int, Meta(ge=0, lt=10**16)]
+    head: HeadHash = b""
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,9 +122,18 @@ def is_plain(label: str) -> bool:
     return _NOT_PLAIN.search(label) is None
 
 
+def head_hash(data: bytes) -> bytes:
+    """What a header says of the head that counts of a removed device: BLAKE3 of the object's bytes."""
+    return blake3(data).digest(KEY_BYTES)
+
+
 def header_bytes(header: Header) -> bytes:
     """Magic, version and the record in MessagePack; the last 32 bytes are the MAC. Always the same bytes."""
-    return PREFIX + msgspec.msgpack.encode(header)
+    if all(one.head for one in header.removed):
+        return PREFIX + msgspec.msgpack.encode(header)
+    # An entry without a hash has two fields: headers were made like that, and their MACs are to stay right.
+    removed = cast("tuple[Removed, ...]", tuple(one if one.head else one[:2] for one in header.removed))
+    return PREFIX + msgspec.msgpack.encode(msgspec.structs.replace(header, removed=removed))
 
 
 def authenticated(header: Header, header_key: bytes) -> Header:

@@ -38,7 +38,9 @@ from vaultfs.crypto.records import (
     is_plain,
 )
 from vaultfs.crypto.sealing import OVERHEAD, OpenFailedError, Sealer
+from vaultfs.crypto.wallet_slot import Signatures
 from vaultfs.crypto.words import new_words, parse_words
+from vaultfs.crypto.words_slot import Stretching
 from vaultfs.errors import (
     HeaderDamagedError,
     LastSlotError,
@@ -90,8 +92,10 @@ def create_header(signer: Signer, *, name: str, with_words: bool = True, label: 
     return Created(authenticated(unsigned, keys.header()), keys, words)
 
 
-def unlock(header: Header, signer: Signer, *, name: str = "", path: str = "vault") -> VaultKeys:
+def unlock(header: Header, signer: Signer | Signatures, *, name: str = "", path: str = "vault") -> VaultKeys:
     """The vault's keys, by the wallet. `name` and `path` are for messages only.
+
+    Who tries several headers gives the same `Signatures` for each: then the wallet signs for one slot only once.
 
     Raises:
         WrongWalletError: no slot belongs to this wallet.
@@ -100,26 +104,38 @@ def unlock(header: Header, signer: Signer, *, name: str = "", path: str = "vault
         NewerFormatError: the slot needs a newer vaultfs.
     """
     slots = {slot.public_key: slot for slot in header.slots if isinstance(slot, WalletSlot)}
+    signatures = signer if isinstance(signer, Signatures) else Signatures(signer)
+    signer = signatures.signer
     public_key = signer.choose(list(slots))
     if public_key is None:
         raise WrongWalletError(address=signer.describe(), name=name, slots="; ".join(map(describe, header.slots)))
-    master = wallet_slot.unwrap(header.vault_id, slots[public_key], signer, path=path)
+    master = wallet_slot.unwrap(header.vault_id, slots[public_key], signatures, path=path)
     return with_earlier(header, master, path=path)
 
 
-def unlock_with_words(header: Header, text: str, *, path: str = "vault") -> VaultKeys:
+def stretching(text: str) -> Stretching:
+    """Recovery words as a person typed them, to try several headers with. Raises `RecoveryWordsError`."""
+    return Stretching(parse_words(text))
+
+
+def unlock_with_words(header: Header, text: str | Stretching, *, path: str = "vault") -> VaultKeys:
     """The vault's keys, by recovery words. Takes about 0.1 s and 64 MiB for each slot of words.
+
+    Who tries several headers gives the same `stretching` for each: then each slot takes that only once.
 
     Raises:
         RecoveryWordsError: mistyped (says how), or not this vault's words.
-        HeaderDamagedError: the header was altered without the vault's keys.
+        HeaderDamagedError: the header was altered without the vault's keys, or its slots ask for too much work.
+        TriesSpentError: the headers before it took too much work.
     """
-    words = parse_words(text)
-    for slot in header.slots:
-        if isinstance(slot, WordsSlot):
-            master = words_slot.unwrap(header.vault_id, slot, words)
-            if master is not None:
-                return with_earlier(header, master, path=path)
+    words = stretching(text) if isinstance(text, str) else text
+    slots = [slot for slot in header.slots if isinstance(slot, WordsSlot)]
+    if sum(slot.passes * slot.memory for slot in slots) > words_slot.MOST_OF_A_HEADER:
+        raise HeaderDamagedError(path=path, detail="its slots of recovery words take more work than any should")
+    for slot in slots:
+        master = words_slot.unwrap(header.vault_id, slot, words)
+        if master is not None:
+            return with_earlier(header, master, path=path)
     raise RecoveryWordsError(detail="they are well-formed, but not this vault's, or no longer")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from vaultfs.crypto.keys import derive
+from vaultfs.crypto.records import TriesSpentError
 from vaultfs.crypto.sealing import OpenFailedError, Sealer
 from vaultfs.errors import HeaderDamagedError, NewerFormatError, SignerNotDeterministicError
 from vaultfs.wallet import verified_signature
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from vaultfs.wallet import Signer
 
 MESSAGE_VERSION = 1
+MOST_SIGNATURES = 8  # of different messages while a vault is opened; one is what it takes
 
 _MESSAGE = """\
 vaultfs: open my vault
@@ -62,10 +64,39 @@ def enrol(master: bytes, vault_id: bytes, slot: WalletSlot, signer: Signer) -> W
     return wrap(master, vault_id, slot, signature)
 
 
-def unwrap(vault_id: bytes, slot: WalletSlot, signer: Signer, *, path: str) -> bytes:
+class Signatures:
+    """What one wallet signs while the headers of one vault are tried: each message once, since a person may be asked.
+
+    Headers that are right need one; `most` bounds what somebody can ask for who stores others beside them.
+    """
+
+    def __init__(self, signer: Signer, most: int = MOST_SIGNATURES) -> None:
+        self.signer = signer
+        self._most = most
+        self._made: dict[tuple[bytes, bytes], bytes] = {}
+        self._steady = False
+
+    def of(self, text: bytes) -> bytes:
+        """The signature of `text`. Raises `SignerError`, and `TriesSpentError` when there were too many."""
+        which = self.signer.public_key, text
+        if which not in self._made:
+            if len(self._made) == self._most:
+                raise TriesSpentError
+            self._made[which] = verified_signature(self.signer, text)
+        return self._made[which]
+
+    def check(self, text: bytes) -> None:
+        """Raise `SignerNotDeterministicError` if the wallet signs `text` differently now. Asks it once at most."""
+        if not self._steady and verified_signature(self.signer, text) != self.of(text):
+            raise SignerNotDeterministicError
+        self._steady = True
+
+
+def unwrap(vault_id: bytes, slot: WalletSlot, signatures: Signatures, *, path: str) -> bytes:
     """The master key, 32 bytes, by a signature of the wallet that the slot belongs to.
 
     Raises:
+        TriesSpentError: too many others were asked for before.
         SignerError: no signature, or a wrong one.
         SignerNotDeterministicError: the signature is right but not the one of the enrolment.
         HeaderDamagedError: the signature is right and always the same, but the slot does not open.
@@ -74,12 +105,11 @@ def unwrap(vault_id: bytes, slot: WalletSlot, signer: Signer, *, path: str) -> b
     if slot.message_version != MESSAGE_VERSION:
         raise NewerFormatError(what="The key slot", found=slot.message_version, known=MESSAGE_VERSION)
     text = message(vault_id, slot.id)
-    signature = verified_signature(signer, text)
+    signature = signatures.of(text)
     try:
         return _sealer(vault_id, slot, signature).open(slot.wrapped, _meaning(vault_id, slot))
     except OpenFailedError:
-        if signature != verified_signature(signer, text):
-            raise SignerNotDeterministicError from None
+        signatures.check(text)
         raise HeaderDamagedError(path=path, detail="the slot of this wallet does not open") from None
 
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
+from vaultfs.crypto.epochs import members
 from vaultfs.daemon.exhibits import exhibit
 from vaultfs.daemon.sync_status import sync_fact
 from vaultfs.daemon.vault import header_update, offer_header, write_header
 from vaultfs.daemon.vault import read_header as local_header
 from vaultfs.errors import BusyError, RemoteDamagedError, RemoteError, VaultfsError
-from vaultfs.format.head import HeadRefusedError, head_name, open_head
+from vaultfs.format.head import MAX_BYTES, HeadRefusedError, head_name
+from vaultfs.sync.counted import open_counted
 from vaultfs.sync.facts import Kind, SyncFacts, Transfers, Trouble
 from vaultfs.sync.ports import Ports
 from vaultfs.sync.units import Known
@@ -166,7 +168,8 @@ class Following:
         """The head of the commit that is to be shown. Raises RemoteError."""
         name = head_name(device, number)
         try:
-            return open_head(await remote.get(name), name, self._opened.keys)
+            known = members(local_header(self._opened.job.vault))
+            return open_counted(await remote.get(name, 0, MAX_BYTES + 1), name, self._opened.keys, known)
         except HeadRefusedError as error:
             raise RemoteDamagedError(remote=remote.label, object=name, detail=str(error)) from None
 

@@ -11,8 +11,11 @@ import socket
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from vaultfs.crypto.device import DeviceIdentity, load_device, make_device, seal_device
-from vaultfs.crypto.slots import Created, create_header, unlock, unlock_with_words
+from vaultfs.crypto.slots import Created, create_header, stretching, unlock, unlock_with_words
+from vaultfs.crypto.wallet_slot import Signatures
 from vaultfs.daemon.paths import VaultPlaces, private_directory
 from vaultfs.durable import sync_path
 from vaultfs.errors import (
@@ -27,6 +30,8 @@ from vaultfs.errors import (
     WrongWalletError,
 )
 from vaultfs.format.header import MAX_BYTES, decode_header, encode_header
+from vaultfs.sync.header import Headers
+from vaultfs.sync.header_chain import Found
 from vaultfs.wallet import StandardTerminal
 
 if TYPE_CHECKING:
@@ -38,7 +43,11 @@ if TYPE_CHECKING:
     from vaultfs.wallet import Signer
 
 MAX_DEVICE_BYTES = 1 << 16
+MAX_OFFERED = 64
+MAX_OFFERED_BYTES = 4 << 20
 WORDS = "words"  # stands where a signer stands: open with the recovery words
+
+_offers = msgspec.msgpack.Decoder(list[bytes])
 
 
 def create(vault: VaultPlaces, signer: Signer, *, label: str = "") -> Created:
@@ -121,29 +130,38 @@ def write_header(vault: VaultPlaces, header: Header) -> None:
         write_file(vault.header, encode_header(header))
 
 
-def open_keys(vault: VaultPlaces, header: Header, signer: Signer | None) -> VaultKeys:
-    """The keys of `vault` by the wallet, or by the recovery words (asked for) if `signer` is None."""
-    return opener(signer, vault.name)(header, str(vault.header))
-
-
 def offer_header(vault: VaultPlaces, header: Header) -> None:
-    """Lay down a header that only a wallet opens here; `take_offer` looks at it."""
-    with _store_errors(vault.root):
-        write_file(vault.offered, encode_header(header))
+    """Lay down a header that only a wallet opens here, beside those that lie there; `take_offer` looks at them.
+
+    Several are kept, for which of them is right shows only when the wallet opens them in the order of their numbers; if
+    they are too many, the first ones.
+    """
+    before = [(one.number, encode_header(one.header)) for one in _offered(vault)]
+    one = header.number, encode_header(header)
+    after, room = [], MAX_OFFERED_BYTES
+    for number, data in sorted({*before, one})[:MAX_OFFERED]:
+        room -= len(data)
+        if room >= 0:
+            after.append((number, data))
+    if after != before:
+        with _store_errors(vault.root):
+            write_file(vault.offered, msgspec.msgpack.encode([data for _, data in after]))
 
 
-def take_offer(vault: VaultPlaces, keys: VaultKeys, signer: Signer | None) -> tuple[Header, VaultKeys] | None:
+def take_offer(
+    vault: VaultPlaces, keys: VaultKeys, open_it: Callable[[Header, str], VaultKeys]
+) -> tuple[Header, VaultKeys] | None:
     """The header that was offered, and its keys, which continue `keys`; None: there is none, or it is not for us.
 
-    It is the vault's from now on. The wallet is asked once more. Raises the signer's errors.
+    It is the vault's from now on. `open_it`: an `opener`, the one that `keys` came from: the wallet is asked once more.
+    Raises the signer's errors.
     """
-    try:
-        data = vault.offered.read_bytes()
-    except OSError:
+    offered = _offered(vault)
+    if not offered:
+        vault.offered.unlink(missing_ok=True)
         return None
     try:
-        header = decode_header(data, path=str(vault.offered))
-        newer = opener(signer, vault.name)(header, str(vault.offered))
+        found, newer = Headers(offered[::-1], []).unlock(open_it, known=keys)
     except (NewerFormatError, WrongWalletError, RecoveryWordsError):
         return None  # perhaps with another wallet
     except HeaderDamagedError:
@@ -151,17 +169,31 @@ def take_offer(vault: VaultPlaces, keys: VaultKeys, signer: Signer | None) -> tu
         return None
     wanted = newer.continues(keys) and newer.epoch > keys.epoch
     if wanted:
-        write_header(vault, header)  # without `header_update`: who changes keys calls this inside of it
+        write_header(vault, found.header)  # without `header_update`: who changes keys calls this inside of it
     vault.offered.unlink(missing_ok=True)
-    return (header, newer) if wanted else None
+    return (found.header, newer) if wanted else None
+
+
+def _offered(vault: VaultPlaces) -> list[Found]:
+    """The headers that lie in `header.offered`, in the order of their numbers; none where it cannot be read."""
+    path = str(vault.offered)
+    try:
+        headers = [decode_header(one, path=path) for one in _offers.decode(vault.offered.read_bytes())]
+    except (OSError, msgspec.DecodeError, HeaderDamagedError, NewerFormatError):
+        return []
+    return [Found(header.number, header, path) for header in headers]
 
 
 def opener(signer: Signer | None, name: str) -> Callable[[Header, str], VaultKeys]:
-    """Opens a header (its path is for messages) by the wallet, or by the recovery words, which are asked for once."""
+    """Opens headers (their paths are for messages) by the wallet, or by the recovery words, which are asked for once.
+
+    The wallet signs once for each slot, whatever number of headers has it.
+    """
     if signer is not None:
-        return lambda header, path: unlock(header, signer, name=name, path=path)
-    text = StandardTerminal().ask("Recovery words (not shown): ", hidden=True)
-    return lambda header, path: unlock_with_words(header, text, path=path)
+        signatures = Signatures(signer)
+        return lambda header, path: unlock(header, signatures, name=name, path=path)
+    words = stretching(StandardTerminal().ask("Recovery words (not shown): ", hidden=True))
+    return lambda header, path: unlock_with_words(header, words, path=path)
 
 
 def read_device(vault: VaultPlaces, keys: VaultKeys) -> DeviceIdentity:

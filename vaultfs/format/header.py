@@ -12,6 +12,7 @@ from itertools import pairwise
 import msgspec
 from blake3 import blake3
 
+from vaultfs.crypto.keys import KEY_BYTES
 from vaultfs.crypto.records import MAGIC, PREFIX, VERSION, Header, header_bytes, is_plain
 from vaultfs.errors import HeaderDamagedError, NewerFormatError
 
@@ -65,6 +66,8 @@ def _check_devices(header: Header, path: str) -> None:
     removed = [one.device for one in header.removed]
     if not all(a < b for devices in (granted, removed) for a, b in pairwise(devices)):
         raise HeaderDamagedError(path=path, detail="devices are out of order")
+    if any(len(one.head) not in {0, KEY_BYTES} for one in header.removed):
+        raise HeaderDamagedError(path=path, detail="a head's hash of the wrong length")
     if not set(granted).isdisjoint(removed):
         raise HeaderDamagedError(path=path, detail="a removed device has a grant")
     if header.epoch == 1 and (granted or removed):

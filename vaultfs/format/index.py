@@ -18,7 +18,6 @@ from blake3 import blake3
 from vaultfs.crypto.keys import EPOCH_BYTES, UnknownEpochError, derive
 from vaultfs.crypto.keys import ID_BYTES as KEY_ID_BYTES
 from vaultfs.crypto.sealing import OVERHEAD, OpenFailedError, Sealer
-from vaultfs.errors import NewerFormatError
 from vaultfs.format.head import IndexPlace, PackPlace
 from vaultfs.format.node import NODE_MAX
 from vaultfs.format.pack import ID_BYTES, Codec, Entry, Kind, padme
@@ -149,8 +148,7 @@ def build_index(keys: VaultKeys, records: Records) -> Index:
 class Front:
     """The beginning of an index object, opened: which packs it covers, and where to look for an id.
 
-    Raises `IndexDamagedError` when `data` is not the first `place.front` bytes of that object as they were sealed,
-    `NewerFormatError` when a later vaultfs wrote it.
+    Raises `IndexDamagedError` when `data` is not the first `place.front` bytes of that object as they were sealed.
     """
 
     def __init__(self, keys: VaultKeys, place: IndexPlace, data: bytes) -> None:
@@ -165,7 +163,8 @@ class Front:
         if magic != MAGIC or index_id != place.id:
             raise IndexDamagedError("not that index")
         if version > VERSION:
-            raise NewerFormatError(what=f"The index {name_of(place.id)}", found=version, known=VERSION)
+            # Nothing authenticates these bytes. A later index comes with a later head, which is refused before this.
+            raise IndexDamagedError("of a format version that is not known here: altered, or by a later vaultfs")
         if version != VERSION or zero or HEADER_BYTES + length != place.front:
             raise IndexDamagedError("a header that never was")
         plain = self._open(_FRONT_NUMBER, data[HEADER_BYTES:])
@@ -209,7 +208,7 @@ class Front:
         for name, kind, codec, pack, _, offset, length, size in _RECORD.iter_unpack(lines):
             if not last < name < end or kind not in _KINDS or codec not in _CODECS or pack >= len(self.packs):
                 raise IndexDamagedError("a record out of place")
-            if offset + length > self.packs[pack].footer or size > NODE_MAX:
+            if offset + length > self.packs[pack].footer or size > NODE_MAX or length > size + OVERHEAD:
                 raise IndexDamagedError("a record outside of its pack")
             last = name
         if lines[:ID_BYTES] != self._firsts[number]:

@@ -133,7 +133,10 @@ class PackCodec:
         try:
             data = self._sealer.open(sealed, self._meaning(number, entry.kind))
             if entry.codec == Codec.ZSTD:
-                data = self._decompressor.decompress(data, max_output_size=entry.size)
+                # What the frame says of itself is allocated at once, however little follows.
+                if zstandard.frame_content_size(data) != entry.size:
+                    raise PackDamagedError
+                data = self._decompressor.decompress(data)
         except (OpenFailedError, zstandard.ZstdError):
             raise PackDamagedError from None
         if len(data) != entry.size:

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -23,7 +24,7 @@ from vaultfs.errors import (
 from vaultfs.remote.base import Backend, Entry, Room, is_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 Entries = list[Entry]  # inside the class `list` is a method
 
@@ -116,23 +117,27 @@ class DirectoryBackend(Backend):
         _sync_directory(path.parent)
 
     def _walk(self, prefix: str) -> Entries:
-        return [
-            Entry(name, size) for path, size in _files(self._root / prefix)
-            if is_name(name := path.relative_to(self._root).as_posix())
-        ]  # fmt: skip
-
-
-def _files(top: Path) -> Iterator[tuple[Path, int]]:
-    try:
-        with os.scandir(top) as entries:
-            for entry in entries:
-                path = Path(entry.path)
+        listed, waiting = [], [prefix]
+        while waiting:  # no recursion: how deep it goes is the store's choice
+            above = waiting.pop()
+            for entry in _entries(self._root / above):
+                name = f"{above}/{entry.name}" if above else entry.name
+                if not is_name(name):
+                    continue  # not ours; nor is anything below, so this ends where names are too long
                 if entry.is_dir(follow_symlinks=False):
-                    yield from _files(path)
+                    waiting.append(name)
                 elif entry.is_file(follow_symlinks=False):
-                    yield path, entry.stat(follow_symlinks=False).st_size
+                    with suppress(FileNotFoundError):
+                        listed.append(Entry(name, entry.stat(follow_symlinks=False).st_size))
+        return listed
+
+
+def _entries(directory: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as entries:
+            return list(entries)
     except (FileNotFoundError, NotADirectoryError):
-        return  # a directory without objects, or one that another device removes meanwhile
+        return []  # a directory without objects, or one that another device removes meanwhile
 
 
 def _read(path: Path, offset: int, length: int | None) -> bytes:

@@ -81,13 +81,19 @@ def kind_of(text: str) -> type[RemoteError]:
     return next((kind for kind, pattern in _PATTERNS if pattern.search(text)), RemoteUnavailableError)
 
 
+def in_one_line(text: str) -> str:
+    """What others said, as a terminal can show it: a server's words may hold sequences that a terminal obeys."""
+    words = " ".join(text.split())
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in words)
+
+
 def meaning(text: str, *, remote: str, name: str = "", secrets: tuple[str, ...] = ()) -> RemoteError:
     """The error for a person: rclone's sentence in one line, without what must not be shown."""
     kind = kind_of(text)
     for secret in secrets:
         text = text.replace(secret, "…")
     text = _NOISE.sub("", text)
-    detail = " ".join(text.split()).rstrip(".")
+    detail = in_one_line(text).rstrip(".")
     if len(detail) > _LONGEST:  # the cause stands at the end
         detail = f"{detail[:60]} … {detail[60 - _LONGEST :]}"
     return kind(remote=remote, detail=detail, object=name)

@@ -40,20 +40,26 @@ class Connections:
         self._slots = trio.Semaphore(CONNECTIONS)
         self._idle: list[_Connection] = []
 
-    async def request(self, method: str, target: str, headers: Headers, body: bytes = b"") -> Response:
-        """Send and wait for the whole answer. Raises HttpError. Cancelling hangs up, which stops the server's work."""
+    async def request(
+        self, method: str, target: str, headers: Headers, body: bytes = b"", *, enough: int | None = None
+    ) -> Response:
+        """Send and wait for the whole answer. Raises HttpError. Cancelling hangs up, which stops the server's work.
+
+        `enough`: where the answer's body is longer than this, what was asked for is in its beginning, or nowhere: it
+        is not read to its end, however long it is.
+        """
         async with self._slots:
             while self._idle:
                 # The server may have hung up meanwhile: that shows before it answers, and is nobody's failure.
                 try:
-                    return await self._exchange(self._idle.pop(), method, target, headers, body)
+                    return await self._exchange(self._idle.pop(), method, target, headers, body, enough)
                 except _HungUpError:
                     continue
             try:
                 stream = await self._connect()
             except OSError as error:
                 raise HttpError(f"cannot connect: {error.strerror}") from error
-            return await self._exchange(_Connection(stream), method, target, headers, body)
+            return await self._exchange(_Connection(stream), method, target, headers, body, enough)
 
     async def close(self) -> None:
         """Hang up on the idle ones."""
@@ -61,10 +67,10 @@ class Connections:
             await trio.aclose_forcefully(self._idle.pop().stream)
 
     async def _exchange(
-        self, connection: _Connection, method: str, target: str, headers: Headers, body: bytes
+        self, connection: _Connection, method: str, target: str, headers: Headers, body: bytes, enough: int | None
     ) -> Response:
         async with _hanging_up_on_trouble(connection):
-            response = await connection.exchange(method, target, headers, body)
+            response = await connection.exchange(method, target, headers, body, enough)
         if connection.reusable():
             self._idle.append(connection)
         else:
@@ -97,7 +103,7 @@ class _Connection:
             return True
         return False
 
-    async def exchange(self, method: str, target: str, headers: Headers, body: bytes) -> Response:
+    async def exchange(self, method: str, target: str, headers: Headers, body: bytes, enough: int | None) -> Response:
         """One request and its answer."""
         fixed = [("Host", "rclone"), ("Content-Length", str(len(body)))]
         request = h11.Request(method=method, target=target, headers=fixed + headers)
@@ -105,13 +111,13 @@ class _Connection:
         try:
             for event in out:
                 await self.stream.send_all(self._protocol.send(event) or b"")
-            return await self._answer()
+            return await self._answer(enough)
         except trio.BrokenResourceError as error:
             raise _HungUpError("the connection broke") from error
         except h11.RemoteProtocolError as error:
             raise HttpError(f"the answer is not whole: {error}") from error
 
-    async def _answer(self) -> Response:
+    async def _answer(self, enough: int | None) -> Response:
         head: h11.Response | None = None
         pieces: list[bytes] = []
         size = 0
@@ -127,8 +133,8 @@ class _Connection:
             elif isinstance(event, h11.Data):
                 pieces.append(bytes(event.data))
                 size += len(event.data)
-                if size > MAX_BODY:
-                    raise HttpError("the answer is too large")
+                if _is_enough(size, enough):
+                    break  # in the midst of the body, so this connection is not used again
             elif isinstance(event, h11.EndOfMessage):
                 break
             elif isinstance(event, h11.ConnectionClosed):
@@ -137,3 +143,11 @@ class _Connection:
             raise HttpError("the answer has no head")
         named = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
         return Response(head.status_code, named, b"".join(pieces))
+
+
+def _is_enough(size: int, enough: int | None) -> bool:
+    if enough is not None:
+        return size > max(enough, RECEIVE)  # the text of a fault is not cut short
+    if size > MAX_BODY:
+        raise HttpError("the answer is too large")
+    return False

@@ -54,13 +54,15 @@ class RemoteControl:
         """The bytes of an object, as `Backend.get`."""
         end = "" if length is None else str(offset + length - 1)
         headers = [("Range", f"bytes={offset}-{end}")] if offset or length is not None else []
-        response = await self._connections.request("GET", f"/[{quote(fs)}]/{quote(name)}", headers)
+        # A store that does not know ranges sends everything: then what is wanted stands behind `offset`.
+        enough = None if length is None else offset + length
+        response = await self._connections.request("GET", f"/[{quote(fs)}]/{quote(name)}", headers, enough=enough)
         if response.status == RANGE_NOT_SATISFIABLE or _begins_behind_the_end(response.headers, offset):
             return b""
         if response.status not in {OK, PARTIAL}:
             raise _fault(response)
         data = response.body
-        if response.status == OK and headers:  # a store that does not know ranges sends everything
+        if response.status == OK and headers:
             data = data[offset:]
         return data if length is None else data[:length]
 

@@ -15,6 +15,7 @@ import trio
 
 from vaultfs.errors import RemoteUnavailableError
 from vaultfs.remote import with_parent
+from vaultfs.remote.faults import in_one_line
 from vaultfs.remote.http import Connections, HttpError
 from vaultfs.remote.rc import RcloneFault, RemoteControl
 
@@ -131,7 +132,8 @@ class Supervisor:
             os.close(ended)
             self.pid = None
         if worked is None:
-            self._tell(None, f"rclone ended with {process.returncode}: {words[-1] if words else 'it said nothing'}")
+            last = in_one_line(words[-1]) if words else "it said nothing"
+            self._tell(None, f"rclone ended with {process.returncode}: {last}")
 
     def _start(self) -> tuple[subprocess.Popen[bytes], int]:
         """The process, and the descriptor of what it says. In this thread, with which it is to die."""

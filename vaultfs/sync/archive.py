@@ -12,14 +12,16 @@ from msgspec.structs import replace
 
 from vaultfs.crypto.epochs import members
 from vaultfs.errors import NewerFormatError, NoSuchCommitError, RemoteDamagedError, RemoteObjectMissingError
-from vaultfs.format.head import HeadRefusedError, epoch_of_head, head_name, open_head, parse_name, vector_of
+from vaultfs.format.head import MAX_BYTES, HeadRefusedError, head_name, parse_name, vector_of
 from vaultfs.format.pack import node_key
 from vaultfs.sync.catalog import Catalog
+from vaultfs.sync.counted import open_counted
 from vaultfs.sync.depth import allow_depth
 from vaultfs.sync.fetching import Fetcher
 from vaultfs.sync.merge import State, merge
 from vaultfs.sync.nodes import NodeCache, ThreadNodes
 from vaultfs.sync.places import MemoryCache, MemoryPlaces
+from vaultfs.sync.trust import MemorySeen, Trust
 from vaultfs.sync.vectors import includes
 from vaultfs.sync.wary import Wary, together
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from vaultfs.format.head import Head
     from vaultfs.format.node import Nodes
     from vaultfs.remote import Remote
+    from vaultfs.sync.trust import SeenStore
 
 _SHORT = 4  # letters of a device's id that are enough to name it, if no other begins so
 
@@ -39,11 +42,15 @@ class Archive:
     """What a remote holds. In the trio loop; `nodes` and `source` are for worker threads.
 
     Every head is opened with the key that its device's other heads were signed with. `header`: the one that the keys
-    were opened with; heads of devices that it shuts out do not count. All raise `RemoteError`.
+    were opened with; heads of devices that it shuts out do not count. `seen`: what this machine has seen, the keys of
+    devices too. All raise `RemoteError`.
     """
 
-    def __init__(self, remote: Remote, keys: VaultKeys, header: Header | None = None) -> None:
+    def __init__(
+        self, remote: Remote, keys: VaultKeys, header: Header | None = None, seen: SeenStore | None = None
+    ) -> None:
         self.remote = remote
+        self.trust = Trust(MemorySeen() if seen is None else seen, remote.label, keys.vault_id)
         self.numbers: dict[bytes, list[int]] = {}
         self._keys = keys
         self._members = None if header is None else members(header)
@@ -55,7 +62,8 @@ class Archive:
         self._node_cache = NodeCache()
         self._made: dict[bytes, bytes] = {}  # nodes that no commit has
         self._heads: dict[tuple[bytes, int], Head] = {}
-        self._signers: dict[bytes, bytes] = {}
+        pinned = {device: self.trust.key(device) for device in self.trust.heads}
+        self._signers = {device: key for device, key in pinned.items() if key is not None}
 
     async def look(self) -> None:
         """List what heads there are. One request."""
@@ -65,9 +73,21 @@ class Archive:
                 device, number = parse_name(entry.name)
             except HeadRefusedError:
                 continue  # not a head, and nothing that is there instead of one
-            if self._members is None or number <= self._members.removed.get(device, number):
+            if not self.removed(device, number) and not self.trust.skipped(device, number):
                 found.setdefault(device, set()).add(number)
         self.numbers = {device: sorted(numbers) for device, numbers in sorted(found.items())}
+
+    def removed(self, device: bytes, number: int | None = None) -> bool:
+        """Whether the device was shut out; with a number: so that its head of that number does not count."""
+        if self._members is None:
+            return False
+        return device in self._members.removed if number is None else not self._members.counts(device, number)
+
+    def found(self, device: bytes, number: int) -> None:
+        """A head is there, which the listing may have lacked."""
+        numbers = self.numbers.setdefault(device, [])
+        if number not in numbers:
+            bisect.insort(numbers, number)
 
     async def head(self, device: bytes, number: int) -> Head:
         """One head, checked, and what it names learnt."""
@@ -75,15 +95,11 @@ class Archive:
         if known is not None:
             return known
         name = head_name(device, number)
-        data = await self.remote.get(name)
+        data = await self.remote.get(name, 0, MAX_BYTES + 1)
         try:
-            head = open_head(data, name, self._keys, public_key=self._signers.get(device))
+            head = open_counted(data, name, self._keys, self._members, public_key=self._signers.get(device))
         except HeadRefusedError as error:
             raise RemoteDamagedError(remote=self.remote.label, object=name, detail=str(error)) from None
-        if self._members is not None:
-            refusal = self._members.refusal(device, head.public_key, number, epoch_of_head(data))
-            if refusal is not None:
-                raise RemoteDamagedError(remote=self.remote.label, object=name, detail=refusal)
         self._signers.setdefault(device, head.public_key)
         self._heads[device, number] = head
         return head

@@ -165,22 +165,27 @@ class Checkout:
         done: set[tuple[int, bytes]] = set()
         there: list[Name] = []
         left = 0
-        for one in found:
-            if one.name[:2] in done:
-                continue
-            together = self._together(one, found)
-            names = [member.name for member in together]
-            done.update(name[:2] for name in names)
-            batch = self._batch(together)
-            if batch is None:
-                there += names
-            else:
-                batches.append(batch)
-                rows.append(names)
-        self._tree.arrivals.caught_up([name[:2] for name in there])
-        for names, came in zip(rows, await self._ports.mount.present_all(batches), strict=True):
-            if not came:
-                left += len(names)
+        try:
+            for one in found:
+                if one.name[:2] in done:
+                    continue
+                together = self._together(one, found)
+                names = [member.name for member in together]
+                done.update(name[:2] for name in names)
+                batch = self._batch(together)
+                if batch is None:
+                    there += names
+                else:
+                    batches.append(batch)
+                    rows.append(names)
+            self._tree.arrivals.caught_up([name[:2] for name in there])
+            for names, came in zip(rows, await self._ports.mount.present_all(batches), strict=True):
+                if not came:
+                    left += len(names)
+        except BaseException:
+            for batch in batches:  # those that were not presented are still waiting, and what is staged for them
+                self._tree.arrivals.done(batch)
+            raise
         return len(done) - left
 
     def _together(self, one: Found, found: list[Found]) -> list[Found]:
@@ -192,9 +197,20 @@ class Checkout:
 
     def _batch(self, together: list[Found]) -> Batch | None:
         """The swaps for these names; None where nothing is left to do."""
-        swaps = [swap for one in together if (swap := self._swap(one.name, one.shows.get(one.name.name))) is not None]
-        if not swaps:
-            return None
+        swaps: list[Swap] = []
+        try:
+            for one in together:
+                swap = self._swap(one.name, one.shows.get(one.name.name))
+                if swap is not None:
+                    swaps.append(swap)
+            return self._prepared(together, swaps) if swaps else None
+        except OSError:
+            for swap in swaps:
+                if swap.token is not None:
+                    self._tree.arrivals.discard(swap.token)
+            raise
+
+    def _prepared(self, together: list[Found], swaps: list[Swap]) -> Batch:
         for one in together:
             if one.grouped:
                 swaps += self._companions(one, [other.name for other in together])

@@ -6,6 +6,8 @@ Pure but for the nodes it reads; for a worker thread. What belongs together is p
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
@@ -36,6 +38,17 @@ if TYPE_CHECKING:
 
 _WORK = b".vaultfs-unit-%d"  # where a held unit is edited; in no commit
 _MADE_HERE = 1 << 20  # numbers of work places, behind those of what was held
+
+
+class NotInBaseError(FileNotFoundError):
+    """Edits are of what the base lacks. `lacking`: their names, each with how many directories above are lacking, too.
+
+    So it is where the working tree is ahead of the base.
+    """
+
+    def __init__(self, lacking: Mapping[Slot, int], path: Path) -> None:
+        super().__init__(errno.ENOENT, os.strerror(errno.ENOENT), b"/".join(path))
+        self.lacking = lacking
 
 
 class Contents(Protocol):
@@ -87,6 +100,7 @@ class Committing:
         self.seen: dict[Slot, bytes | None] = {}
         self._groups = Grouping(self._editor, dot, classify, {path: lag[slot] for path, slot in held.items()})
         self._units: list[tuple[Path, Path, Unit]] = []
+        self._lacking: dict[Slot, int] = {}  # see NotInBaseError
         self._dressed: set[Path] = set()  # units that are held and have other attributes now
         for number, (path, slot) in enumerate(held.items()):
             record = lag[slot]
@@ -95,25 +109,56 @@ class Committing:
                 self._units.append((path, (_WORK % number,), element))
 
     def run(self, edits: Sequence[Edit]) -> State:
-        """The commit with these edits in it. Raises what reading nodes raises."""
+        """The commit with these edits in it. Raises NotInBaseError, and what reading nodes raises."""
         self._begin_units(edits)
         for _, work, unit in self._units:
             self._editor.write(work, unit)
+        missed: NotInBaseError | None = None
         for edit in edits:
-            if isinstance(edit, Removed):
-                self._remove(self._there(edit.path), edit.slot)
-            elif isinstance(edit, Moved):
-                old, new = self._there(edit.old), self._there(edit.new)
-                if not self._groups.move(old, new):
-                    self._editor.rename(old, new)
-            else:
-                self._write(self._there(edit.path), edit)
+            try:
+                self._do(edit)
+            except NotInBaseError as problem:
+                missed = problem
+            except OSError:
+                if missed is None:  # else it may come of what was missed: all of them are done again
+                    raise
+        if missed is not None:
+            raise missed
         self._groups.finish()
         self.seen |= {self._held[path]: record for path, record in self._groups.seen.items() if path in self._held}
         self._enclose(edits)
         for path, work, unit in self._units:
             self._settle(path, work, unit)
         return self._editor.commit()
+
+    def _do(self, edit: Edit) -> None:
+        if isinstance(edit, Removed):
+            self._remove(self._there(edit.path), edit.slot)
+        elif isinstance(edit, Moved):
+            self._move(self._there(edit.old), self._there(edit.new), edit)
+        else:
+            self._write(self._there(edit.path), edit)
+
+    def _move(self, old: Path, new: Path, edit: Moved) -> None:
+        if not self._editor.exists(old) and self._groups.file_at(old) is None:
+            raise self._not_in_base(edit.slot, old, 0)
+        missing = self._missing_above(new)
+        if missing and not any(new[:length] in self._held for length in range(1, len(new))):
+            raise self._not_in_base(edit.to, new, missing)
+        self._editor.parents(new)
+        if not self._groups.move(old, new):
+            self._editor.rename(old, new)
+
+    def _missing_above(self, path: Path) -> int:
+        """How many of the directories on the way there are not there."""
+        missing = 0
+        while missing < len(path) - 1 and not self._editor.exists(path[: len(path) - 1 - missing]):
+            missing += 1
+        return missing
+
+    def _not_in_base(self, slot: Slot, path: Path, missing: int) -> NotInBaseError:
+        self._lacking[slot] = missing
+        return NotInBaseError(self._lacking, path)
 
     def _begin_units(self, edits: Sequence[Edit]) -> None:
         """Directories here where the base got a unit meanwhile: units of their own, so that the two never mix."""
@@ -177,6 +222,7 @@ class Committing:
         if not path:
             self._editor.set_root(self._directory(edit))
             return
+        missing = 0 if edit.new else self._missing_above(path)
         self._editor.parents(path)
         mode = edit.inode.mode
         work = next((work for unit, work, _ in self._units if unit == path), None)
@@ -191,7 +237,7 @@ class Committing:
             self._replaced(path)
             self._put(path, link, seen, edit.slot)
         else:
-            file = self._file(path, edit)
+            file = self._file(path, edit, missing)
             start = self._contents.start(edit.ino)
             if not self._groups.write(path, file, start):
                 self._put(path, file, seen, edit.slot)
@@ -241,7 +287,7 @@ class Committing:
             "xattrs": tuple(sorted(edit.xattrs)),
         }
 
-    def _file(self, path: Path, edit: Written) -> File:
+    def _file(self, path: Path, edit: Written, missing: int) -> File:
         found = self._contents.content(edit.ino)
         content: Content
         if isinstance(found, Inline | BlocksRecord | Indirect):
@@ -251,7 +297,7 @@ class Committing:
         else:
             before = self._groups.file_at(path)
             if before is None and not self._groups.is_companion(path):
-                raise FileNotFoundError(b"/".join(path))
+                raise self._not_in_base(edit.slot, path, missing)
             # A log that was empty is in no commit (Grouping.finish_one): all that it has is new.
             content = Inline(b"") if before is None else before.content
             if found is not None:

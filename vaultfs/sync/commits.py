@@ -11,16 +11,17 @@ from vaultfs import clock
 from vaultfs.format.head import Head, OpenPath, seal_head, vector_of
 from vaultfs.format.node import Directory, Dot
 from vaultfs.format.pack import PackCodec, node_key
-from vaultfs.sync.commit import Committing
+from vaultfs.sync.commit import Committing, NotInBaseError
 from vaultfs.sync.edits import empty_root
 from vaultfs.sync.meeting import Meeting
 from vaultfs.sync.merge import State
 from vaultfs.sync.nodes import NodeCache, ThreadNodes
+from vaultfs.sync.outbox import Outbox
 from vaultfs.sync.publish import pack_place
 from vaultfs.sync.step import Step
 from vaultfs.sync.upper import LEAST_BYTES, UPPER_BYTES, upper
 from vaultfs.sync.vectors import joined
-from vaultfs.tree.housekeeping import SyncWork
+from vaultfs.tree.absent import note_absent
 from vaultfs.tree.incoming import NotHereError
 from vaultfs.tree.nodes import NodesWork
 from vaultfs.tree.packs import path_of
@@ -29,6 +30,7 @@ from vaultfs.tree.whereabouts import exact_path
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from vaultfs.crypto.device import DeviceIdentity
     from vaultfs.sync.catalog import Catalog
     from vaultfs.sync.conflicts import Path
     from vaultfs.sync.fetching import Fetcher
@@ -52,6 +54,8 @@ class Commits:
         self.fetch: Callable[[NotHereError], Awaitable[None]] = fetcher.fetch  # the engine knows how to fetch more
         self._meeting = Meeting(ports.tree, self.nodes)
         self.busy = trio.Lock()
+        self.outbox = Outbox(ports)
+        self.turning = trio.Lock()  # held while directories that nobody looked into get other contents
         self.step = Step()
 
     def nodes(self) -> ThreadNodes:
@@ -80,13 +84,21 @@ class Commits:
 
         `moment`: what the commit tells as its time (0: that of the cut).
         """
+        while True:
+            try:
+                return await self._commit(everything=everything, moment=moment)
+            except NotInBaseError as problem:
+                if not note_absent(self._tree.state, problem.lacking):
+                    raise
+
+    async def _commit(self, *, everything: bool, moment: int) -> bool:
         tree = self._tree
         cut = await self._here(lambda: tree.cut(everything=everything))
         made_from = self.step.cut()
-        base = self.base()
-        lag = {} if everything else {(row.parent, row.name): row.seen for row in tree.ledger.lag()}
-        held = {} if everything else self._held()
         try:
+            base = self.base()
+            lag = {} if everything else {(row.parent, row.name): row.seen for row in tree.ledger.lag()}
+            held = {} if everything else self._held()
             if cut.empty and not everything:
                 cut.done()
                 return False
@@ -100,7 +112,7 @@ class Commits:
             if everything and base is not None:
                 state = State(state.root, joined(base.vector, state.vector))
             await self._ports.do(partial(cut.add_nodes, nodes.new))
-            head = self._head(state, cut.counter, moment or cut.time, cut.packs)
+            head = self.head(state, cut.counter, moment or cut.time, cut.packs)
             cut.done()
         except BaseException:
             cut.failed()
@@ -108,7 +120,7 @@ class Commits:
             raise
         # What was changed where something newer waits was made from what may be in no head any more.
         self.step.made(cut.counter, None if seen else made_from)
-        self._take(state, cut.counter, head, cut.packs, moment or cut.time)
+        self.put(state, cut.counter, head, cut.packs, moment or cut.time)
         for slot, record in seen.items():
             if tree.ledger.lag_of(*slot) is not None:
                 tree.ledger.set_lag(*slot, record)
@@ -166,38 +178,43 @@ class Commits:
 
     def take(self, state: State, number: int, moment: int, packs: list[int]) -> None:
         """A commit that is not of the working tree (a decision, a new identity) is the base now, and waits."""
-        self._take(state, number, self._head(state, number, moment, packs), packs, moment)
+        self.put(state, number, self.head(state, number, moment, packs), packs, moment)
 
-    def _take(self, state: State, number: int, head: bytes, packs: list[int], moment: int) -> None:
+    def put(self, state: State, number: int, head: bytes, packs: list[int], moment: int) -> None:
+        """The second half of `take`, in which nothing goes wrong that does not stop the tree."""
         ledger = self._tree.ledger
         ledger.set_base(state.root, state.vector)
         if head:
             ledger.queue(number, head, packs, moment)
 
-    def _head(self, state: State, number: int, moment: int, packs: list[int]) -> bytes:
+    def head(
+        self, state: State, number: int, moment: int, packs: list[int], identity: DeviceIdentity | None = None
+    ) -> bytes:
         """The head of a commit, ready to be stored; nothing where this machine only follows.
 
-        Raises `OSError` when a pack cannot be read.
+        `identity`: whose it is, where this machine is about to be another. Raises `OSError`, `PackDamagedError` when a
+        pack cannot be read: so it comes before anything is changed.
         """
         ports = self._ports
+        identity = identity or ports.identity
         if ports.follow_only:
             return b""
         for pack in packs:
             self.list_pack(pack)
         head = Head(
-            device=ports.identity.id,
-            public_key=ports.identity.public_key,
+            device=identity.id,
+            public_key=identity.public_key,
             number=number,
             root=state.root,
-            vector=vector_of({**state.vector, ports.identity.id: number}),
+            vector=vector_of({**state.vector, identity.id: number}),
             time=moment,
-            label=ports.identity.label,
+            label=identity.label,
             packs=self._catalog.unindexed,
             indexes=self._catalog.indexes,
             open=self._open(),
             held=self._paths((name, moment) for name in self._held()),
         )
-        return seal_head(head, ports.identity, ports.keys)
+        return seal_head(head, identity, ports.keys)
 
     def list_pack(self, number: int) -> None:
         """A finished pack of ours is to be named by heads. Raises `OSError`, `PackDamagedError`."""
@@ -230,9 +247,12 @@ class Commits:
         await self._ports.do(lambda: work)
         return [work.pack]
 
-    async def checkpoint(self) -> None:
-        """Everything so far is durable after this."""
-        await self._ports.do(lambda: SyncWork(self._tree.keeper))
+    async def checkpoint(self, change: Callable[[], None] = lambda: None) -> None:
+        """Everything so far is durable after this, and `change`, which is made in the instant of the commit.
+
+        Raises `OSError`.
+        """
+        await self.outbox.checkpoint(change)
 
     async def restate(self, *, upper_bytes: int = 0) -> None:
         """A commit of what was published already, for what its head has to say.

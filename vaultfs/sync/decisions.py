@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from vaultfs.tree.incoming import Incoming
 
 _ID_LETTERS = 12
+_TRIES = 8
 
 
 class Kept(NamedTuple):
@@ -163,15 +164,16 @@ class Decisions:
             return None if made.root == base.root else made
 
         async with commits.busy:
-            await commits.commit_now()
-            base = commits.base()
-            if base is None:
-                return
-            nodes = commits.nodes()
-            number, now = commits.next_number(), clock.now()
-            made = await trio.to_thread.run_sync(make, base, number, now)
-            if made is not None:
-                await self._follower.take(nodes, base, made, number, now)
+            for _ in range(_TRIES):
+                await commits.commit_now()
+                base = commits.base()
+                if base is None:
+                    return
+                nodes = commits.nodes()
+                number, now = commits.next_number(), clock.now()
+                made = await trio.to_thread.run_sync(make, base, number, now)
+                if made is None or await self._follower.take(nodes, base, made, number, now):
+                    return
 
 
 def name_of(conflict: Conflict) -> str:

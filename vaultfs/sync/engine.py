@@ -73,12 +73,12 @@ class Engine:
         self.renewing = Renewing(ports, self.heads)
         self.commits = Commits(ports, self.fetcher, self.catalog)
         self._checkout = Checkout(ports, self.commits.nodes, self.commits.busy)
-        self._unfolder = Unfolder(ports.tree, self.fetcher, self.commits.nodes)
+        self._unfolder = Unfolder(ports.tree, self.fetcher, self.commits.nodes, self.commits.turning)
         self.commits.fetch = self._unfolder.fetch
         self.ahead = Ahead(self.fetcher, min(ports.fetch_ahead, ports.cache_limit // 8))
         self.follower = Follower(ports, self.heads, self.catalog, self.commits, self._checkout, self.ahead.want)
         self.decisions = Decisions(ports, self.commits, self.follower, self.fetcher)
-        self.publisher = Publisher(ports, self.heads, self.commits.step.late)
+        self.publisher = Publisher(ports, self.heads, self.commits.outbox, self.commits.step.late)
         self.publisher.resealing = Resealing(ports, self.commits, self.catalog)
         self.report = Report(ports, self.heads, self.publisher, self._checkout)
         self.begun = trio.Event()  # the tree has what others had published, or was published itself
@@ -108,7 +108,7 @@ class Engine:
         def queued(number: int) -> bytes | None:
             return next((commit.head for commit in ledger.outbox() if commit.number == number), None)
 
-        return Own(device, published, queued)
+        return Own(device, published, queued, self._ports.identity.public_key)
 
     async def run(self) -> None:
         """Until cancelled. Errors of the remote and of the disk are told in the facts, and tried again."""
@@ -263,6 +263,9 @@ class Engine:
             await self.follow()  # a number of ours may have been used: before this machine was set back, or by a clone
         if self._tree.ledger.outbox():
             await self.renewing.before_publishing()
+            if self._ports.identity.id in self.heads.unreadable:
+                # A twin of this machine may have made it, and used the numbers that are next here.
+                raise self.heads.unreadable[self._ports.identity.id]
         done = await self.publisher.publish()
         if done is not None:
             self.report.published(done.number, done.time)
@@ -349,7 +352,7 @@ class Engine:
         self.report.keys(self.renewing.trouble)
         if self.heads.unknown_own and not self._ports.follow_only:
             await be_another(self._ports, self.commits, self._own().published())
-            self.heads.own, self.heads.unknown_own = self._own(), 0
+            self.heads.be(self._own())
         if self.heads.landed:
             self.publisher.landed(self.heads.landed)
         came = await self.follower.merge_in(self.follower.waiting())

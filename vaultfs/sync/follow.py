@@ -91,39 +91,64 @@ class Follower:
         states = [State(head.root, dict(head.vector)) for head in heads]
         merged = await trio.to_thread.run_sync(partial(_merged, nodes, base, states))
         gone = [] if base is None else await trio.to_thread.run_sync(superseded, nodes, base, merged)
-        packs = await self._bring(nodes, base, merged)
-        if packs is None:
-            return False
-        self.superseded += gone
-        known = {head.root for head in self._heads.seen}
-        self._commits.take_merge(merged, packs, publish=merged.root not in known)
-        await self._commits.checkpoint()
-        return True
+
+        def take(packs: list[int]) -> None:
+            known = {head.root for head in self._heads.seen}
+            self._commits.take_merge(merged, packs, publish=merged.root not in known)
+            self.superseded += gone
+
+        return await self._bring(nodes, base, merged, take)
 
     async def take(self, nodes: ThreadNodes, base: State, state: State, number: int, moment: int) -> bool:
         """Our own edit of the base, commit `number`: as a merge. For who holds `busy`, with nothing left to commit."""
-        packs = await self._bring(nodes, base, state)
-        if packs is None:
-            return False
-        self._commits.step.merged(number)
-        self._commits.take(state, number, moment, packs)
-        await self._commits.checkpoint()
-        return True
 
-    async def _bring(self, nodes: ThreadNodes, base: State | None, state: State) -> list[int] | None:
-        """Note what the working tree lacks of a new base; the packs that its nodes are in. None: look again."""
+        def take(packs: list[int]) -> None:
+            self._commits.step.merged(number)
+            self._commits.take(state, number, moment, packs)
+
+        return await self._bring(nodes, base, state, take)
+
+    async def _bring(
+        self, nodes: ThreadNodes, base: State | None, state: State, take: Callable[[list[int]], None]
+    ) -> bool:
+        """Let a state be the base, by `take`, with the packs that its nodes are in, and note what the tree lacks of it.
+
+        All of that is one instant, which a crash or a full disk takes back as a whole. False: look again.
+        """
         old = None if base is None else base.root
         made = await trio.to_thread.run_sync(partial(plan, nodes, old, state.root, self._find))
         packs = await self._commits.adopt(nodes)
-        if self._moved() or not self._apply(made):
-            return None
+        taken = False
+
+        def turn() -> None:
+            nonlocal taken
+            if self._fits(made):
+                self._turn(made, partial(take, packs))
+                taken = True
+
+        if self._fits(made):
+            async with self._commits.turning:
+                await self._commits.checkpoint(turn)
+        return taken
+
+    def _turn(self, made: Plan, take: Callable[[], None]) -> None:
+        tree = self._tree
+        ledger = tree.ledger
+
+        def note() -> None:
+            for lag in made.lags:
+                # What the working tree has was made from what it was made from, however far the base goes on.
+                if ledger.lag_of(lag.parent, lag.name) is None:
+                    ledger.set_lag(*lag)
+            take()
+
+        attributes = [
+            (ino, element)
+            for ino, element in made.attributes
+            if tree.state.find(ino) is not None and (ino == ROOT or not tree.changes.dirty(ino))
+        ]
+        tree.arrivals.turner.turn(made.refolds, attributes, note)
         self.strays += made.strays
-        ledger = self._tree.ledger
-        for lag in made.lags:
-            # What the working tree has was made from what it was made from, however far the base goes on.
-            if ledger.lag_of(lag.parent, lag.name) is None:
-                ledger.set_lag(*lag)
-        return packs
 
     def _moved(self) -> bool:
         """Whether something was renamed here since the last cut, or a directory removed.
@@ -145,23 +170,12 @@ class Follower:
         """The working tree's answer, asked from a worker thread."""
         return trio.from_thread.run_sync(self._checkout.find, parent, name)
 
-    def _apply(self, made: Plan) -> bool:
-        """What needs no inode to be replaced: directories that nobody looked into, and attributes."""
+    def _fits(self, made: Plan) -> bool:
+        """Whether the working tree still is as the plan has it."""
         tree = self._tree
-        folds = tree.arrivals.folds
-        if any(not folds.is_folded(ino) and ino != ROOT for ino, _ in made.refolds):
+        if self._moved() or any(tree.state.find(lag.parent) is None for lag in made.lags):
             return False
-        if any(tree.state.find(lag.parent) is None for lag in made.lags):
-            return False
-        for ino, ref in made.refolds:
-            if folds.is_folded(ino):
-                folds.refold(ino, ref)
-            elif ref is not None and not folds.fold(ino, ref):
-                return False
-        for ino, element in made.attributes:
-            if tree.state.find(ino) is not None and (ino == ROOT or not tree.changes.dirty(ino)):
-                tree.arrivals.attributes(ino, element)
-        return True
+        return tree.arrivals.turner.fits(made.refolds)
 
 
 def _merged(nodes: Nodes, base: State | None, states: Sequence[State]) -> State:

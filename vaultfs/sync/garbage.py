@@ -20,10 +20,11 @@ import trio
 
 from vaultfs import clock
 from vaultfs.errors import GarbageStoppedError, RemoteObjectMissingError, UsageError
-from vaultfs.format.head import HeadRefusedError, head_name, open_head, parse_name
+from vaultfs.format.head import MAX_BYTES, HeadRefusedError, head_name, parse_name
 from vaultfs.format.index import name_of
 from vaultfs.format.pack import HEADER_BYTES, Kind
 from vaultfs.sync.catalog import pack_name
+from vaultfs.sync.counted import open_counted
 from vaultfs.sync.garbage_here import let_go
 from vaultfs.sync.garbage_mark import Marked, mark
 from vaultfs.sync.garbage_memory import Memory
@@ -213,8 +214,8 @@ class Garbage:
                 device, number = parse_name(entry.name)
             except HeadRefusedError:
                 continue
-            last = heads.members.removed.get(device, number) if heads.members is not None else number
-            if number <= last and not heads.trust.skipped(device, number):
+            counts = heads.members is None or heads.members.counts(device, number)
+            if counts and not heads.trust.skipped(device, number):
                 names.add(entry.name)
         await together(
             lambda name=name: self._open(name, found)  # type: ignore[misc]
@@ -226,8 +227,10 @@ class Garbage:
         keys, trust = self._ports.keys, self._engine.heads.trust
         device, number = parse_name(name)
         try:
-            data = await self._ports.remote.get(name)
-            found[name] = open_head(data, head_name(device, number), keys, public_key=trust.key(device))
+            data = await self._ports.remote.get(name, 0, MAX_BYTES + 1)
+            found[name] = open_counted(
+                data, head_name(device, number), keys, self._engine.heads.members, public_key=trust.key(device)
+            )
         except RemoteObjectMissingError:
             return  # its device has just removed it
         except HeadRefusedError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,19 @@ WHOLE_BYTES = 256 << 10  # an object up to this size is fetched whole: that cost
 MAX_PACK = 1 << 31  # far beyond what is written; what an index can name is below 4 GiB
 _CHUNKS_BYTES = 16 << 20
 _PIECE_CHUNKS = 64
+_PACK_NAME = re.compile(r"packs/([0-9a-f]{2})/(\1[0-9a-f]{30})")
 
 
 def pack_name(pack_id: bytes) -> str:
     """The name of a pack's object."""
     name = pack_id.hex()
     return f"packs/{name[:2]}/{name}"
+
+
+def pack_id(name: str) -> bytes | None:
+    """The pack that an object of this name can only be; None: it is the name of none."""
+    match = _PACK_NAME.fullmatch(name)
+    return bytes.fromhex(match[2]) if match is not None else None
 
 
 class Objects:
@@ -107,7 +115,7 @@ class Objects:
                 raise PackDamagedError("an entry of a kind that is none")
             if entry.offset < HEADER_BYTES or entry.length < OVERHEAD or entry.offset + entry.length > pack.footer:
                 raise PackDamagedError("an entry outside of its pack")
-            if len(entry.id) != ID_BYTES or not 0 <= entry.size <= NODE_MAX:
+            if len(entry.id) != ID_BYTES or not 0 <= entry.size <= NODE_MAX or entry.length > entry.size + OVERHEAD:
                 raise PackDamagedError("an entry that cannot be")
         return entries
 

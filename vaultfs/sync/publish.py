@@ -1,7 +1,8 @@
 """Publishing: the packs of the commits that wait, then the newest head.
 
 Order is all there is to it: a head is stored after everything it needs, so a crash in between leaves packs that nobody
-refers to, and never the reverse. Only the newest of several heads that wait is stored: it covers the others.
+refers to, and never the reverse. Only the newest of several heads that wait is stored: it covers the others. What is
+not on this machine's own disk yet waits for that (vaultfs.sync.outbox).
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from vaultfs.format.head import Head
     from vaultfs.format.pack import Entry, PackCodec
     from vaultfs.sync.heads import Heads
+    from vaultfs.sync.outbox import Outbox
     from vaultfs.sync.ports import Ports
     from vaultfs.sync.resealing import Resealing
     from vaultfs.tree.ledger import Outgoing
@@ -52,11 +55,14 @@ def pack_place(path: Path, codec: PackCodec) -> tuple[PackPlace, list[Entry]]:
 class Publisher:
     """Empties the outbox. `late(numbers)`: whether a head with these commits is late now (vaultfs.sync.step)."""
 
-    def __init__(self, ports: Ports, heads: Heads, late: Callable[[Sequence[int]], bool] = lambda _: True) -> None:
+    def __init__(
+        self, ports: Ports, heads: Heads, outbox: Outbox, late: Callable[[Sequence[int]], bool] = lambda _: True
+    ) -> None:
         self._tree = ports.tree
         self._remote = ports.remote
         self._ports = ports
         self._heads = heads
+        self._outbox = outbox
         self._late = late
         self.resealing: Resealing | None = None
         self._one = trio.Lock()
@@ -70,18 +76,23 @@ class Publisher:
         """Store the newest commit that waits and all it needs; returns it, None if none waits.
 
         Raises RemoteError; then what was stored stays stored, and the next call goes on from there. Raises `OSError`
-        when a pack cannot be read here.
+        when a pack cannot be read here, or the commit cannot be made durable.
         """
         async with self._one:
             return await self._publish()
 
     async def _publish(self) -> Outgoing | None:
-        waiting = self._tree.ledger.outbox()
-        if not waiting:
-            return None
-        if self.resealing is not None and self.resealing.needed(waiting):
-            await self.resealing.seal_anew()
-            waiting = self._tree.ledger.outbox()
+        while waiting := await self._outbox.ready():
+            if self.resealing is not None and self.resealing.needed(waiting):
+                await self.resealing.seal_anew()
+                continue
+            if await self._store(waiting):
+                return waiting[-1]
+        return None
+
+    async def _store(self, waiting: Sequence[Outgoing]) -> bool:
+        """False: this machine went on as another device meanwhile, and published is what that has instead."""
+        device = self._device
         packs = dict.fromkeys(pack for commit in waiting for pack in commit.packs)
         limit = trio.CapacityLimiter(UPLOADS)
         failures: list[Exception] = []
@@ -91,11 +102,19 @@ class Publisher:
         if failures:
             raise failures[0]
         newest = waiting[-1]
-        await self._remote.put(head_name(self._device, newest.number), newest.head)
-        self._done(waiting, await self._stored(waiting[:-1]))
-        return newest
+        if self._waits(newest):
+            # Opened before it is stored: a head under another's name would stop `gc` on all machines.
+            head = open_head(newest.head, head_name(device, newest.number), self._ports.keys)
+            await self._remote.put(head.name, newest.head)
+            stored = await self._stored(device, waiting[:-1])
+            if self._waits(newest):
+                self._done(waiting, head, stored)
+        return device == self._device  # else somebody saw that it has landed
 
-    async def _stored(self, older: Sequence[Outgoing]) -> list[int]:
+    def _waits(self, commit: Outgoing) -> bool:
+        return any(commit.head == other.head for other in self._tree.ledger.outbox())
+
+    async def _stored(self, device: bytes, older: Sequence[Outgoing]) -> list[int]:
         """Which heads of these are on the remote, though nobody said so: the answer to their upload was lost.
 
         Half a head, whose upload was cut short, is removed: nobody would store it again, and `gc` stops at it. Raises
@@ -103,14 +122,14 @@ class Publisher:
         """
         if not older:
             return []  # the normal case, which costs no request
-        there = {entry.name for entry in await self._remote.list(f"heads/{self._device.hex()}")}
+        there = {entry.name for entry in await self._remote.list(f"heads/{device.hex()}")}
         stored = []
         for commit in older:
-            name = head_name(self._device, commit.number)
+            name = head_name(device, commit.number)
             if name not in there:
                 continue
             with suppress(RemoteObjectMissingError):  # the listing is late
-                if await self._remote.get(name) == commit.head:
+                if await self._remote.get(name, 0, len(commit.head) + 1) == commit.head:
                     stored.append(commit.number)
                 else:
                     await self._remote.delete(name)
@@ -120,18 +139,18 @@ class Publisher:
         """The head of that number is on the remote; only the answer was lost, or what came after it."""
         waiting = [commit for commit in self._tree.ledger.outbox() if commit.number <= number]
         if waiting:
-            self._done(waiting)
+            newest = waiting[-1]
+            self._done(waiting, open_head(newest.head, head_name(self._device, newest.number), self._ports.keys))
 
-    def _done(self, waiting: Sequence[Outgoing], stored: Sequence[int] = ()) -> None:
-        newest = waiting[-1]
-        self._heads.published(open_head(newest.head, head_name(self._device, newest.number), self._ports.keys))
+    def _done(self, waiting: Sequence[Outgoing], head: Head, stored: Sequence[int] = ()) -> None:
+        self._heads.published(head)
         for commit in waiting:
             self._tree.ledger.published(commit.number)
             for pack in commit.packs:
                 self._tree.cache.stored(pack)
         late = self._late([commit.number for commit in waiting])
         now = clock.now()
-        self._remember([*self._published(), *(Kept(number, now, late) for number in (*stored, newest.number))])
+        self._remember([*self._published(), *(Kept(number, now, late) for number in (*stored, head.number))])
 
     async def thin(self, days: int) -> None:
         """Remove those of our old heads that nobody will miss; few at a time. `days`: how long to keep any.

@@ -46,16 +46,25 @@ async def be_another(ports: Ports, commits: Commits, above: int) -> None:
             nodes = commits.nodes()
             state = await trio.to_thread.run_sync(partial(restamp, nodes, base, old.id, above, new.id))
             packs = await commits.adopt(nodes)
+            for waiting in tree.ledger.outbox():
+                packs = [*waiting.packs, *packs]
+            number, now = commits.next_number(), clock.now()
+            state = state._replace(vector=dict(sorted({**state.vector, new.id: number}.items())))
+            head = commits.head(state, number, now, packs, new)  # if it cannot be made, nothing has happened
         for waiting in tree.ledger.outbox():
-            packs = [*waiting.packs, *packs]
             tree.ledger.withdraw(waiting.number)
         tree.ledger.set_fact(_FACT, seal_device(new, ports.keys))
         ports.identity = new
         tree.be(new.id, new.label)
         tree.state.file_ids.begin(tree.state, tree.state.next_ino)  # a clone makes files with the same numbers
         if base is not None:
-            number = commits.next_number()
-            vector = {**state.vector, new.id: number}
-            commits.take(state._replace(vector=dict(sorted(vector.items()))), number, clock.now(), packs)
-        await commits.checkpoint()
+            commits.put(state, number, head, packs, now)
+        try:
+            await commits.checkpoint()
+        except BaseException:
+            # A full disk took it back: the outbox is the old one's again, and so is what will be changed.
+            ports.identity = stored_identity(tree.ledger, ports.keys) or old
+            tree.be(ports.identity.id, ports.identity.label)
+            tree.state.file_ids.load(tree.state)
+            raise
     _log.warning("this machine's counters were used by another: it goes on as device %s", new.id.hex()[:8])

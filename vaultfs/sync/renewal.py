@@ -2,7 +2,7 @@
 
 A header with a new epoch is believed by this device's grant, and only when its keys continue the ones that are here
 (vaultfs.crypto.epochs). Order is part of that: once the real next header is taken, one that somebody with the old keys
-made up does not continue it any more.
+made up does not continue it any more; and one behind a header that this device cannot open has to go on from that.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from vaultfs.errors import (
 )
 from vaultfs.format.header import MAX_BYTES, decode_header, encode_header
 from vaultfs.sync.header import header_name
+from vaultfs.sync.header_chain import Found, vouched
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -60,6 +61,7 @@ class Renewal:
         self._keep = keep
         self._offer = offer
         self._damaged: dict[int, int] = {}
+        self._passed: list[Found] = []  # by this check, since this device cannot open them
         self._number: int | None = None  # of the last header that was looked at on this remote
 
     @property
@@ -84,6 +86,7 @@ class Renewal:
             self._number = known.number if same else 0
         number = self._number
         problem: VaultfsError | None = None
+        self._passed = []
         for _ in range(_AT_ONCE):
             number += 1
             if number in self.refused:
@@ -96,7 +99,9 @@ class Renewal:
             except (NewerFormatError, DeviceRemovedError) as error:
                 problem = error  # a later header may know this device
             except HeaderDamagedError as error:
-                problem = self._doubt(number, error)
+                # What somebody put behind a header that this device cannot open does not hide that there is one.
+                doubt = self._doubt(number, error)
+                problem = problem if isinstance(problem, NewerKeysError | DeviceRemovedError) else doubt
             else:
                 self._number, problem = number, None
         if problem is not None and self.header is known:
@@ -118,9 +123,15 @@ class Renewal:
             return  # older than what is here; whoever it is from, it changes nothing
         try:
             newer = renew(header, self._identity(), self._keys, path=path)
-        except NewerKeysError:
-            await self._offer(header)
+        except (NewerKeysError, DeviceRemovedError) as error:
+            self._passed.append(Found(number, header, path))
+            if isinstance(error, NewerKeysError):
+                await self._offer(header)
             raise
+        for one in self._passed if newer.epoch > self._keys.epoch else ():
+            if vouched(one.header, newer, path=one.path) is None:
+                detail = f"its keys are not those of {header_name(one.number)} before it"
+                raise HeaderDamagedError(path=path, detail=detail)
         await self._keep(header)
         self._keys.extend(newer)
         self.header = header

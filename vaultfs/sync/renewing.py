@@ -52,8 +52,11 @@ class Renewing:
         renewal, at = self._renewal, trio.current_time()
         if self._due is None:
             self._due = at + FIRST
-        lacking = any(isinstance(error, NewerKeysError) for error in self._heads.unreadable.values())
-        if renewal is None or not (now or at >= self._due or (lacking and at >= self._due - EVERY + _AGAIN)):
+        lacking = self._heads.unread.lacking
+        if renewal is None:
+            self._heads.unread.keys(lacking, grown=False)
+            return False
+        if not (now or at >= self._due or (lacking and at >= self._due - EVERY + _AGAIN)):
             return False
         self._due, self._looked = at + EVERY, True
         try:
@@ -67,4 +70,5 @@ class Renewing:
             return False
         self.trouble = None
         self._heads.members = renewal.members
+        self._heads.unread.keys(lacking, grown=grown)
         return grown

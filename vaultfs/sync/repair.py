@@ -14,14 +14,17 @@ import msgspec
 import trio
 
 from vaultfs.errors import RemoteObjectMissingError, UsageError
-from vaultfs.format.head import HeadRefusedError, head_name, open_head, parse_name
+from vaultfs.format.head import MAX_BYTES as MAX_HEAD
+from vaultfs.format.head import HeadRefusedError, head_name, parse_name
 from vaultfs.format.header import MAX_BYTES, encode_header
 from vaultfs.format.pack import Entry, Kind, PackCodec, PackDamagedError
 from vaultfs.sync.catalog import pack_name
+from vaultfs.sync.counted import NotCountedError, open_counted
 from vaultfs.sync.garbage_mark import Marked, mark
 from vaultfs.sync.garbage_packs import Repacking
 from vaultfs.sync.garbage_places import Held, Holders
 from vaultfs.sync.header import header_name
+from vaultfs.sync.objects import pack_id
 from vaultfs.sync.publish import pack_place
 from vaultfs.sync.repair_look import MISSING, Health, Looking
 from vaultfs.sync.repair_paths import Losses
@@ -166,13 +169,17 @@ class Repair:
         found.heads = sorted(known.values(), key=lambda head: (head.time, head.device), reverse=True)
 
     async def _head(self, name: str, known: dict[str, Head], found: _Found) -> None:
-        trust = self._engine.heads.trust
+        trust, members = self._engine.heads.trust, self._engine.heads.members
         try:
             device, number = parse_name(name)
-            data = await self._ports.remote.get(name)
-            known[name] = open_head(data, head_name(device, number), self._ports.keys, public_key=trust.key(device))
-        except RemoteObjectMissingError:
-            return
+            if members is not None and not members.counts(device, number):
+                return
+            data = await self._ports.remote.get(name, 0, MAX_HEAD + 1)
+            known[name] = open_counted(
+                data, head_name(device, number), self._ports.keys, members, public_key=trust.key(device)
+            )
+        except (RemoteObjectMissingError, NotCountedError):
+            return  # gone just now; or whole, but no commit of the vault
         except HeadRefusedError as error:
             found.lost.append(LostObject(name, str(error)))
 
@@ -190,8 +197,7 @@ class Repair:
         found.lost += [LostObject(str(error.fields["object"]), error.message) for error in indexes]
         for name, size in listed.items() if indexes or found.health.bad else ():
             # Perhaps what an index said that is lost; or what somebody stored and did not live to name.
-            pack_id = bytes.fromhex(name.rpartition("/")[2])
-            place = await self._looking.unnamed(name, size) if pack_id not in holders.packs else None
+            place = await self._looking.unnamed(name, size) if pack_id(name) not in holders.packs else None
             if place is not None:
                 await holders.add(place)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from vaultfs.errors import RemoteDamagedError, RemoteObjectMissingError
 from vaultfs.format.head import PackPlace
-from vaultfs.format.pack import TRAILER_BYTES, PackCodec, PackDamagedError, parse_trailer
-from vaultfs.sync.objects import Objects, pack_name
+from vaultfs.format.pack import HEADER_BYTES, TRAILER_BYTES, PackCodec, PackDamagedError, parse_trailer
+from vaultfs.sync.objects import Objects, pack_id, pack_name
 from vaultfs.sync.wary import together
 
 if TYPE_CHECKING:
@@ -96,10 +96,12 @@ class Looking:
 
     async def unnamed(self, name: str, size: int) -> PackPlace | None:
         """What a head would say of a pack that none names; None: it is no whole pack of this vault."""
-        pack_id = bytes.fromhex(name.rpartition("/")[2])
+        found = pack_id(name)
+        if found is None or size < HEADER_BYTES + TRAILER_BYTES:
+            return None  # anybody may have put it there
         try:
             end = await self._wary.remote.get(name, size - TRAILER_BYTES, TRAILER_BYTES)
-            place = PackPlace(pack_id, size, *parse_trailer(end))
+            place = PackPlace(found, size, *parse_trailer(end))
             await self._objects.footer(place)
         except (RemoteObjectMissingError, RemoteDamagedError, PackDamagedError):
             return None

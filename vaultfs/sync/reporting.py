@@ -112,8 +112,9 @@ class Report:
         """How things stand."""
         ports, tree = self._ports, self._ports.tree
         base = tree.ledger.base
-        alarms = [*self._heads.alarms, *self._damaged.values()]
-        distrusted = {alarm.device for alarm in self._heads.alarms}
+        about = [*self._heads.alarms, *self._heads.unread.alarms]
+        alarms = [*about, *self._damaged.values()]
+        distrusted = {alarm.device for alarm in about}
         vector = {} if base is None else base.vector
         devices = [self._device(head, vector, distrusted) for head in self._heads.seen]
         outbox = tree.ledger.outbox()

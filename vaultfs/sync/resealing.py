@@ -77,11 +77,13 @@ class Resealing:
                 ledger.rename_pack(one.number, one.new)
                 self._tree.blocks.reader.drop(one.number)
                 self._catalog.forget(packs=[one.old])
+            number, now = self._commits.next_number(), clock.now()
+            vector = dict(sorted({**base.vector, ports.identity.id: number}.items()))
+            state = State(base.root, vector)
+            head = self._commits.head(state, number, now, packs)  # if it cannot be made, all waits, and is old, still
             for commit in waiting:
                 ledger.withdraw(commit.number)
-            number = self._commits.next_number()
-            vector = dict(sorted({**base.vector, ports.identity.id: number}.items()))
-            self._commits.take(State(base.root, vector), number, clock.now(), packs)
+            self._commits.put(state, number, head, packs, now)
             await trio.to_thread.run_sync(self._sync_names, made)
             await self._commits.checkpoint()
             for one in made:

@@ -11,8 +11,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from vaultfs.crypto.epochs import members
+from vaultfs.crypto.records import head_hash
 from vaultfs.errors import NewerFormatError, RemoteObjectMissingError
-from vaultfs.format.head import MAX_BYTES, Head, HeadRefusedError, epoch_of_head, head_name, open_head, parse_name
+from vaultfs.format.head import MAX_BYTES, Head, HeadRefusedError, head_name, open_head, parse_name
+from vaultfs.sync.counted import refusal
 
 if TYPE_CHECKING:
     from vaultfs.crypto.epochs import Members
@@ -25,13 +27,17 @@ _TRIES = 8  # heads of a device that are read, from the newest on, until one is 
 
 
 class Machine(NamedTuple):
-    """A device. `number`: of its newest head that is right. `doubt`: why it is given nothing; "": there is no doubt."""
+    """A device. `number`, `head`: of its newest head that is right, with the hash of the object's bytes.
+
+    `doubt`: why it is given nothing; "": there is no doubt.
+    """
 
     device: bytes
     public_key: bytes
     label: str
     number: int
     doubt: str = ""
+    head: bytes = b""
 
 
 async def roster(remote: Remote, header: Header, keys: VaultKeys) -> list[Machine]:
@@ -52,11 +58,12 @@ async def roster(remote: Remote, header: Header, keys: VaultKeys) -> list[Machin
 async def _machine(remote: Remote, known: Members, keys: VaultKeys, device: bytes, numbers: set[int]) -> Machine:
     public_key = known.granted.get(device)
     newest: Head | None = None
-    doubt = refusal = ""
+    doubt = refused = ""
+    found = b""
     oldest, *newer = sorted(numbers)
     for number in [oldest, *newer[: -_TRIES - 1 : -1]]:
         try:
-            newest, refusal = await _read(remote, known, keys, head_name(device, number), public_key)
+            newest, found, refused = await _read(remote, known, keys, head_name(device, number), public_key)
         except (HeadRefusedError, NewerFormatError, RemoteObjectMissingError) as error:
             doubt = f"head {number}: {error}"
         else:
@@ -66,12 +73,15 @@ async def _machine(remote: Remote, known: Members, keys: VaultKeys, device: byte
     if newest is None:
         return Machine(device, public_key or b"", device.hex()[:8], 0, doubt)
     # An old head may well be under old keys; the newest shows whether the device has belonged here since.
-    return Machine(device, newest.public_key, newest.label, newest.number, doubt or refusal)
+    if refused:  # of such a device no head counts, and none is to count once it is removed
+        return Machine(device, newest.public_key, newest.label, 0, doubt or refused)
+    return Machine(device, newest.public_key, newest.label, newest.number, doubt, found)
 
 
 async def _read(
     remote: Remote, known: Members, keys: VaultKeys, name: str, public_key: bytes | None
-) -> tuple[Head, str]:
+) -> tuple[Head, bytes, str]:
+    """The head, its hash, and why it does not count."""
     data = await remote.get(name, 0, MAX_BYTES + 1, within=remote.limits.call)
     head = open_head(data, name, keys, public_key=public_key)
-    return head, known.refusal(head.device, head.public_key, head.number, epoch_of_head(data)) or ""
+    return head, head_hash(data), refusal(head, data, known) or ""

@@ -38,6 +38,9 @@ class Doubt(StrEnum):
     WITHHELD = "withheld"  # others have seen a head of the device that the remote does not show
 
 
+_OF_ONE_HEAD = {Doubt.DAMAGED, Doubt.FORGED, Doubt.WITHHELD}  # all that was seen may still be there
+
+
 class SeenStore(Protocol):
     """Where it is kept (`vaultfs.tree.ledger`)."""
 
@@ -85,7 +88,7 @@ class MemorySeen:
 class _Kept(msgspec.Struct):
     """What is kept beside the heads.
 
-    `excused`: counters of a device that nobody needs to show any more. `skipped`: numbers of heads that are to be
+    `excused`: counters of a device up to which a person gave up what is missing. `skipped`: numbers of heads to be
     passed over. `unpinned`: devices whose next head may have another key.
     """
 
@@ -109,6 +112,8 @@ class Trust:
         self._vault_id = vault_id
         kept = store.fact(_FACT)
         self._kept = _decode_kept(kept) if kept else _Kept()
+        self._alarmed = {alarm.device for alarm in self._kept.alarms}
+        self._unsaved = False
         #: The newest head seen of every device; one that was given up with `accept` is still among them.
         self.heads: dict[bytes, Head] = {}
         self._numbers: dict[bytes, int] = {}
@@ -136,7 +141,7 @@ class Trust:
 
     def alarmed(self, device: bytes) -> bool:
         """Whether an alarm about the device stands."""
-        return any(alarm.device == device for alarm in self._kept.alarms)
+        return device in self._alarmed
 
     def ignored(self, device: bytes) -> bool:
         """Whether nothing is to be taken of the device: an alarm stands."""
@@ -184,10 +189,23 @@ class Trust:
         return True
 
     def doubt(self, kind: Doubt, device: bytes, name: str, text: str) -> None:
-        """Raise an alarm; the first one about a device stands."""
+        """Raise an alarm; the first one about a device stands. `save` keeps it."""
         if not self.alarmed(device):
             self._kept.alarms.append(Alarm(kind.value, text, device, name, clock.now()))
+            self._alarmed.add(device)
+            self._unsaved = True
+
+    def save(self) -> None:
+        """Keep the alarms that came: all of them together, as there may be many."""
+        if self._unsaved:
             self._save()
+
+    def skip(self, numbers: Mapping[bytes, int]) -> None:
+        """Pass over these heads from now on, by device."""
+        for device, number in numbers.items():
+            self._kept.skipped.setdefault(device, []).append(number)
+        self._unsaved = self._unsaved or bool(numbers)
+        self.save()
 
     def last_seen(self, device: bytes) -> str:
         """The newest head seen of a device, in words: number and date."""
@@ -206,20 +224,9 @@ class Trust:
         """
         accepted = [alarm for alarm in self._kept.alarms if alarm.device == device]
         for alarm in accepted:
-            number = _number_in(alarm.object)
-            if alarm.kind in {Doubt.DAMAGED, Doubt.FORGED}:
-                self._kept.skipped.setdefault(device, []).append(number)
-            if alarm.kind == Doubt.KEY:
-                self._kept.unpinned.add(device)
-            if (
-                not own
-                and alarm.kind != Doubt.WITHHELD
-                and (alarm.kind != Doubt.DAMAGED or number == self.number(device))
-            ):
-                self._begin_anew(device)
-            named = [dict(head.vector).get(device, 0) for head in self.heads.values()]
-            self._kept.excused[device] = max([number, self.excused(device), *named])
+            self._give_up(alarm, own=own)
         self._kept.alarms = [alarm for alarm in self._kept.alarms if alarm.device != device]
+        self._alarmed.discard(device)
         self._save()
         return accepted
 
@@ -233,12 +240,42 @@ class Trust:
         text = hasher.digest(_FINGERPRINT_BYTES).hex()
         return "-".join(text[at : at + 4] for at in range(0, len(text), 4))
 
+    def _give_up(self, alarm: Alarm, *, own: bool) -> None:
+        """What an accepted alarm was about counts no more, and nothing else.
+
+        The number in an object's name is the remote's word, where the head in it did not open. So it excuses that one
+        head; what else may be missing is what was seen here, and what the heads of others name.
+        """
+        device, number, seen = alarm.device, _number_in(alarm.object), self.number(alarm.device)
+        lost = alarm.kind not in _OF_ONE_HEAD or number == seen
+        if alarm.kind in {Doubt.DAMAGED, Doubt.FORGED}:
+            self._kept.skipped.setdefault(device, []).append(number)
+        if alarm.kind == Doubt.KEY:
+            self._kept.unpinned.add(device)
+        excused = [self.excused(device)]
+        if lost:
+            excused.append(seen)
+        if alarm.kind == Doubt.WITHHELD:
+            excused.append(number)  # others' heads named it
+        if not own:
+            excused += [
+                dict(head.vector).get(device, 0) for by, head in self.heads.items() if self._vouches(by, device)
+            ]
+        self._kept.excused[device] = max(excused)
+        if lost and not own:
+            self._begin_anew(device)
+
+    def _vouches(self, author: bytes, device: bytes) -> bool:
+        """Whether the head of one device counts for what it has seen of another."""
+        return author != device and not self.ignored(author)
+
     def _begin_anew(self, device: bytes) -> None:
         if device in self.heads:
             self._numbers[device] = 0
             self._store.set_seen(device, 0, _record(self.heads[device]), clock.now())
 
     def _save(self) -> None:
+        self._unsaved = False
         self._store.set_fact(_FACT, _encode(self._kept))
 
 

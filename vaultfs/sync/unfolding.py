@@ -27,10 +27,11 @@ _AT_ONCE = 500  # entries, about 15 ms, before others get their turn
 
 
 class Unfolder:
-    """Fetches it."""
+    """Fetches it. `turning`: held while what is in directories changes together with the base."""
 
-    def __init__(self, tree: Tree, fetcher: Fetcher, nodes: Callable[[], Nodes]) -> None:
+    def __init__(self, tree: Tree, fetcher: Fetcher, nodes: Callable[[], Nodes], turning: trio.Lock) -> None:
         self._tree = tree
+        self._turning = turning
         self._fetcher = fetcher
         self._nodes = nodes
 
@@ -46,14 +47,18 @@ class Unfolder:
     async def _expand(self, ino: int) -> None:
         arrivals = self._tree.arrivals
         ref = arrivals.folded(ino)
+        if ref is None:
+            # Folded with a base that a power cut took back, while an edit of its attributes was kept: it was empty.
+            arrivals.expand(ino, [])
         if isinstance(ref, Ref):
             entries = await trio.to_thread.run_sync(partial(_listed, self._nodes(), ref, self._fetcher.nodes))
             for start in range(0, max(len(entries), 1), _AT_ONCE):
-                # Somebody else may have been quicker, or a newer version may have come.
-                if not arrivals.is_folded(ino) or arrivals.folded(ino) != ref:
-                    break
-                arrivals.expand(ino, entries[start : start + _AT_ONCE], last=start + _AT_ONCE >= len(entries))
-                await trio.lowlevel.checkpoint()
+                # Not while a newer base is not durable: the journal would keep what came of it, and the base be lost.
+                async with self._turning:
+                    # Somebody else may have been quicker, or a newer version may have come.
+                    if not arrivals.is_folded(ino) or arrivals.folded(ino) != ref:
+                        break
+                    arrivals.expand(ino, entries[start : start + _AT_ONCE], last=start + _AT_ONCE >= len(entries))
 
     async def _unfold(self, ino: int) -> None:
         arrivals = self._tree.arrivals

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
+from vaultfs import clock
 from vaultfs.format.node import Directory, File, Symlink
 from vaultfs.tree.bringing import Bringer, weigh
 from vaultfs.tree.folded import Folded
@@ -19,6 +20,7 @@ from vaultfs.tree.incoming import Incoming
 from vaultfs.tree.leaving import AT_ONCE, Leaving
 from vaultfs.tree.obstacles import Obstacles, Swap
 from vaultfs.tree.statements import error
+from vaultfs.tree.turning import Turner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from vaultfs.tree.state import State
 
 BATCH_MAX = 256
+_REST_NS = 5_000_000_000
 _SWAP_BYTES = 1024  # the changes for one swap, without the attributes of a directory
 
 
@@ -84,15 +87,16 @@ class Arrivals:
         self.obstacles = Obstacles(state, handles)
         self.expand = self.folds.expand
         self.unfold = self.folds.unfold
-        self.fold = self.folds.fold
         self.refold = self.folds.refold
         self.folded = self.folds.of
         self.is_folded = self.folds.is_folded
+        self.turner = Turner(state, self.folds, self._bringer)
         self._staged: dict[bytes, _Waiting] = {}
         self._uses: dict[int, int] = {}  # how many tokens stand for an inode
         self._next = 1
         self._batches: dict[bytes | tuple[int, bytes], Batch] = {}
         self._replaced: set[int] = set()
+        self._resting = 0  # until when nothing more is removed, because the disk did not take that
 
     def tell(self, altered: Callable[[int], None]) -> None:
         """Have `altered(ino)` called whenever an inode is given the attributes of an element."""
@@ -148,8 +152,7 @@ class Arrivals:
         del self._uses[waiting.ino]
         node = self._state.find(waiting.ino)
         if node is not None and not node.nlink:
-            self.leaving.add(node.ino)
-            self._sweep()
+            self.leave(node.ino)
 
     # -- names change hands
 
@@ -294,7 +297,7 @@ class Arrivals:
             for old, new in batch.inodes.values():
                 if old and old != new and old not in self._uses:  # else it was moved: another name waits for it
                     self.leaving.add(old)
-        self._sweep()
+        self.sweep()
         if len(self._replaced) > BATCH_MAX:
             self._replaced = {ino for ino in self._replaced if self._state.find(ino) is not None}
 
@@ -302,23 +305,28 @@ class Arrivals:
         """Whether a checkout put another inode in the place of this one: who opens it should look again."""
         return ino in self._replaced
 
-    def _sweep(self) -> None:
-        for _ in range(AT_ONCE):
-            if not self.leaving.step():
-                break
+    def leave(self, ino: int) -> None:
+        """The inode has no name and goes, now or as soon as the disk has room for that."""
+        self.leaving.add(ino)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """A few frames of what is going."""
+        try:
+            for _ in range(AT_ONCE):
+                if not self.leaving.step():
+                    break
+        except OSError:
+            self._resting = clock.steady() + _REST_NS  # there is no room even for that: it is tried again
 
     def due(self) -> Work | None:
         """Housekeeping: the next piece of a large directory that is going."""
-        return _Sweep(self) if self.leaving else None
+        state = self._state
+        if not self.leaving or state.read_only or state.failed or clock.steady() < self._resting:
+            return None
+        return _Sweep(self)
 
     # -- in place, where the kernel is told to forget what it knows
-
-    def attributes(self, ino: int, element: Directory) -> None:
-        """The directory gets these attributes; what is in it stays."""
-        self._bringer.meet([element])
-        self._state.begin(weigh(Incoming(b"", element)), quiet=True)
-        self._bringer.dress(self._state.inode(ino), element)
-        self._state.end()
 
     def update(self, ino: int, element: Shown, below: Ref | None) -> None:
         """The inode now is what the element says, content and all (a directory's only if it is folded).
@@ -363,9 +371,7 @@ class _Sweep:
 
     def apply(self) -> Work | None:
         """A few frames."""
-        for _ in range(AT_ONCE):
-            if not self._arrivals.leaving.step():
-                break
+        self._arrivals.sweep()
         return None
 
 

@@ -198,6 +198,11 @@ class Changes:
         self.outside = outside
         self.enabled = self._all_anew = True
 
+    def absent(self, slots: set[Slot]) -> None:
+        """The base has nothing under these names after all."""
+        self.outside |= slots
+        self._all_anew = self._all_anew or self.enabled
+
     def give_back(self, *, enabled: bool) -> None:
         """The cut came to nothing; `enabled` is what it was before."""
         if self._taken is not None:

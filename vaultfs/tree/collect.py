@@ -60,6 +60,7 @@ class CollectWork:
         self._moved: list[Moved] = []
         self._dead: list[tuple[int, bytes]] = []
         self._files: list[Path] = []
+        self._ids: set[bytes] = set()  # of the packs that the durable database has
         self._garbage = 0
 
     def run(self) -> None:
@@ -70,6 +71,7 @@ class CollectWork:
         try:
             with database.connected(path, self._state.database_key) as connection:
                 live_bytes = 0
+                self._ids = {row[0] for row in connection.execute("SELECT id FROM pack")}
                 shares: list[Any] = connection.execute(_SHARES).fetchall()
                 for pack, pack_id, finished, total, live in shares:
                     if pack in self._in_use or pack >= self._number:
@@ -102,22 +104,24 @@ class CollectWork:
         return True
 
     def apply(self) -> Work | None:
-        """Lets the database know; the files are removed once that is on disk."""
+        """Lets the database know; the files are removed once the journal is known to have that on disk."""
         state, blocks, writer = self._state, self._blocks, self._writer
         blocks.garbage_bytes = self._garbage
+        # A commit may have been made meanwhile, or be about to be: then it keeps its blocks by keeping their packs.
+        kept = blocks.pinned | Ledger(state).waiting_packs()
         if writer is not None:
             state.begin(grows=False)
             blocks.put_pack(writer.number, writer.id, 0)
             blocks.finish(writer)
             state.end()
-        for start in range(0, len(self._moved), _PER_FRAME):
+        moves = [moved for moved in self._moved if moved.old_pack not in kept]
+        for start in range(0, len(moves), _PER_FRAME):
             state.begin(grows=False)
-            for moved in self._moved[start : start + _PER_FRAME]:
+            for moved in moves[start : start + _PER_FRAME]:
                 blocks.move(*moved)
             if state.pending:
                 state.end()
         gone = self._unknown()
-        kept = blocks.pinned | Ledger(state).waiting_packs()  # a commit may have been made meanwhile
         for pack, pack_id in self._dead:
             if pack in kept:
                 continue
@@ -129,14 +133,43 @@ class CollectWork:
         return RemoveWork(state, blocks, gone) if gone else None
 
     def _unknown(self) -> list[bytes]:
-        """Pack files that no row speaks of: a crash came before their first block was taken into use."""
-        known = {row[0] for row in self._state.all("SELECT id FROM pack")}
+        """Pack files that no row speaks of: a crash came before their first block was taken into use.
+
+        Neither a row of now nor one that a crash would bring back: a pack that was sealed anew has another id now, and
+        until that is on disk the old file is the one that counts.
+        """
+        known = self._ids.union(row[0] for row in self._state.all("SELECT id FROM pack"))
         ids = [bytes.fromhex(path.name) for path in self._files if len(path.name) == 2 * ID_BYTES]
         return [pack_id for pack_id in ids if pack_id not in known]
 
 
 class RemoveWork:
-    """Removes the files of dead packs once the journal says on disk that they are dead."""
+    """Removes the files of dead packs, after the journal has said, in a frame on disk, that they may be gone.
+
+    Frames that no checkpoint covers may still speak of blocks in these packs. A replay takes a missing block for the
+    end of what a power cut left, unless it knows of the frame that it had been on disk: only a later frame tells.
+    """
+
+    def __init__(self, state: State, blocks: Blocks, gone: list[bytes]) -> None:
+        self._state = state
+        self._ticket = Ticket(state, blocks)
+        self._blocks = blocks
+        self._gone = gone
+
+    def run(self) -> None:
+        """Waits until it is on disk that the packs are dead."""
+        self._ticket.run()
+
+    def apply(self) -> Work:
+        """Notes that in the journal. Raises `OSError`; then the files stay until the next collection."""
+        self._state.begin(grows=False)  # makes room: without the note nothing may be removed
+        self._ticket.noted()
+        self._ticket.confirm()
+        return _Unlink(self._state, self._blocks, self._gone)
+
+
+class _Unlink:
+    """The second half: the note is made durable, too, and then nothing asks for the files any more."""
 
     def __init__(self, state: State, blocks: Blocks, gone: list[bytes]) -> None:
         self._ticket = Ticket(state, blocks)

@@ -223,7 +223,7 @@ class Plan:
             target = step.new
             if aside:
                 target = self._aside[step] = ROOT, self._name_aside()
-            self.edits.append(Moved(self._path(source), self._path(target)))
+            self.edits.append(Moved(self._path(source), self._path(target), step.old, step.new))
             self._where[step.ino] = target
 
     def _name_aside(self) -> bytes:

@@ -10,7 +10,7 @@ from vaultfs.format.node import Inline
 from vaultfs.format.pack import PACK_BYTES, Kind, PackDamagedError, block_id
 from vaultfs.tree.cut_pictures import START, publishable
 from vaultfs.tree.incoming import NotHereError
-from vaultfs.tree.packs import FINISHED, OPEN, PUBLISHED, PackReader
+from vaultfs.tree.packs import FINISHED, OPEN, PackReader
 from vaultfs.tree.seal import Picture, content_of, keep
 from vaultfs.tree.statements import error
 
@@ -255,7 +255,11 @@ class _Write:
 
 
 class AddNodes:
-    """Puts the nodes of a commit into its pack and finishes it."""
+    """Puts the nodes of a commit into its pack and finishes it.
+
+    Where they stand is noted only once the pack is finished: one that is not will never be published, and whoever has
+    the same node later must not take it for one that will be.
+    """
 
     def __init__(self, packing: Packing, ledger: Ledger, nodes: Mapping[bytes, bytes], rows: set[int]) -> None:
         self._packing = packing
@@ -265,11 +269,13 @@ class AddNodes:
         for identity, data in nodes.items():
             place = ledger.place_of_node(identity)
             state = OPEN if place is None else packing.blocks.state_of(place.pack)
-            if place is None or state >= PUBLISHED:
+            if place is not None and state == OPEN:
+                ledger.drop_nodes(place.pack)  # an older version noted them too early, and the commit failed
+            if state == FINISHED and place is not None:
+                packing.packs.add(place.pack)
+            else:
                 # A node of an earlier tree may be garbage of the remote by now: it costs little to have it again.
                 self._nodes.append((identity, data))
-            elif state == FINISHED:
-                packing.packs.add(place.pack)
         self._nodes.reverse()  # taken from the end: so they stand as they were made, which is how they are read
         self._placed: list[Placed] = []
         self._open()
@@ -288,20 +294,20 @@ class AddNodes:
             self._placed.append(self._writer.add(identity, data, Kind.NODE))
 
     def apply(self) -> Work | None:
-        """Notes where they stand; in the end all packs of the commit are finished."""
+        """Finishes the pack and notes where they stand; in the end all packs of the commit are finished."""
         packing = self._packing
         if packing.void:
             raise error(errno.EIO)
-        if self._writer is not None:
-            packing.blocks.to_sync(self._writer)
-            self._ledger.add_entries(self._writer.number, [(placed.number, placed.entry) for placed in self._placed])
-            self._placed = []
-        if self._nodes:
-            self._open()
-            return self
         packing.state.begin(grows=False, quiet=True)
         packing.finish()
-        packing.close_packs(self._rows)
+        if self._writer is not None:
+            self._ledger.add_entries(self._writer.number, [(placed.number, placed.entry) for placed in self._placed])
+            self._placed = []
+        if not self._nodes:
+            packing.close_packs(self._rows)
         if packing.state.pending:
             packing.state.end()
-        return None
+        if not self._nodes:
+            return None
+        self._open()
+        return self

@@ -87,12 +87,17 @@ CREATE TABLE seen(device BLOB PRIMARY KEY, number INTEGER NOT NULL, head BLOB NO
 _CACHE_KIB = 24 << 10
 
 
-def connect(path: Path, key: bytes, *, create: bool = False, immutable: bool = False) -> apsw.Connection:
-    """Opens the database; the file must exist unless it is to be made, and is only read if `immutable`.
+def connect(
+    path: Path, key: bytes, *, create: bool = False, immutable: bool = False, read_only: bool = False
+) -> apsw.Connection:
+    """Opens the database; the file must exist unless it is to be made.
+
+    `immutable`: it is only read, and nobody else may write to it meanwhile. `read_only`: it is only read, while another
+    process may have it open.
 
     Raises `StoreFullError`, or `StoreDamagedError` when it is missing, not a database or damaged.
     """
-    flags = apsw.SQLITE_OPEN_READONLY if immutable else apsw.SQLITE_OPEN_READWRITE
+    flags = apsw.SQLITE_OPEN_READONLY if immutable or read_only else apsw.SQLITE_OPEN_READWRITE
     if create:
         flags |= apsw.SQLITE_OPEN_CREATE
     name = f"file:{_quote(path)}?immutable=1" if immutable else f"file:{_quote(path)}"
@@ -101,7 +106,7 @@ def connect(path: Path, key: bytes, *, create: bool = False, immutable: bool = F
     connection = None
     try:
         connection = apsw.Connection(name, flags=flags | apsw.SQLITE_OPEN_URI)
-        _set_up(connection, key, immutable=immutable)
+        _set_up(connection, key, change=not (immutable or read_only))
         if not create:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # reads the first page
     except apsw.Error as error:
@@ -128,12 +133,12 @@ def _check_salt(path: Path, key: bytes) -> None:
         raise StoreDamagedError(detail="the metadata database does not begin as it should", object=path.name)
 
 
-def _set_up(connection: apsw.Connection, key: bytes, *, immutable: bool) -> None:
+def _set_up(connection: apsw.Connection, key: bytes, *, change: bool) -> None:
     # sqlite3mc takes the key as SQL; the text stays in this process, and SQLite's errors do not repeat it. As it is: it
     # is as random as the master key, and to stretch it like a passphrase would take 20 ms for each connection.
     connection.execute("PRAGMA cipher='aegis'")
     connection.execute(f"PRAGMA key='raw:{key.hex()}{_salt(key).hex()}'")
-    if not immutable:
+    if change:
         connection.execute("PRAGMA journal_mode=WAL")
     # Without spilling, SQLite writes nothing before a commit, so only a commit can meet a full disk.
     connection.execute(

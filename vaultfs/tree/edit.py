@@ -18,10 +18,15 @@ class Removed(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """What is at `old` comes to be at `new`, in place of a file that may be there."""
+    """What is at `old` comes to be at `new`, in place of a file that may be there.
+
+    `slot`, `to`: the name that it had in the base, and the one that it has now, in the working tree's terms.
+    """
 
     old: Path
     new: Path
+    slot: Slot = (0, b"")
+    to: Slot = (0, b"")
 
 
 class Written(NamedTuple):

@@ -159,17 +159,10 @@ class Folded:
         state.put_name(parent, cookie, incoming.name, node.ino, self._bringer.dot(element.placed))
         return node.is_dir
 
-    def fold(self, ino: int, ref: Ref) -> bool:
-        """What `ref` says is in the directory, which has been empty so far; False if it was not, or is folded."""
-        state = self._state
-        node = state.inode(ino)
-        if node.flags & Flag.FOLDED or state.one("SELECT 1 FROM dirent WHERE parent=? LIMIT 1", ino) is not None:
-            return False
-        state.begin(quiet=True)
-        self._bringer.fold_directory(node, ref)
-        state.put_inode(node)
-        state.end()
-        return True
+    def is_empty(self, ino: int) -> bool:
+        """Whether somebody has looked into the directory, and there was nothing in it."""
+        found = self._state.one("SELECT 1 FROM dirent WHERE parent=? LIMIT 1", ino)
+        return found is None and not self.is_folded(ino)
 
     def refold(self, ino: int, ref: Ref | None) -> None:
         """In the folded directory is now what `ref` says (None: nothing). Does nothing to one that is expanded."""
@@ -177,12 +170,21 @@ class Folded:
         node = state.inode(ino)
         if not node.flags & Flag.FOLDED or not node.is_dir:
             return
-        self._leaving.empty(ino)  # what a crash left of an expansion is of the older version
+        self.clear_remains(ino)
         state.begin(quiet=True)
+        self.turn(node, ref)
+        state.end()
+
+    def clear_remains(self, ino: int) -> None:
+        """What a crash left of an expansion of the folded directory goes: it is of an older version than the next."""
+        if self.is_folded(ino):
+            self._leaving.empty(ino)
+
+    def turn(self, node: Inode, ref: Ref | None) -> None:
+        """In the directory, folded or empty, is now what `ref` says: as part of a change already begun."""
         node.nlink = 2
         self._bringer.fold_directory(node, ref)
-        state.put_inode(node)
-        state.end()
+        self._state.put_inode(node)
 
 
 def _frames(entries: Iterable[Incoming]) -> Iterator[tuple[list[Incoming], int]]:

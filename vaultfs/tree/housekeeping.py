@@ -202,10 +202,14 @@ class Housekeeper:
 
 
 class SyncWork:
-    """First part of a checkpoint: most of the journal is made durable off the tree's thread."""
+    """First part of a checkpoint: most of the journal is made durable off the tree's thread.
 
-    def __init__(self, keeper: Housekeeper) -> None:
+    `change`: made in the same instant as the commit, so that the two hold together (vaultfs.tree.turning).
+    """
+
+    def __init__(self, keeper: Housekeeper, change: Callable[[], None] = lambda: None) -> None:
         self._keeper = keeper
+        self._change = change
         self._ticket = Ticket(keeper.state, keeper.blocks)
 
     def run(self) -> None:
@@ -216,6 +220,7 @@ class SyncWork:
         """Commits; what came since `run` is little and made durable here."""
         self._ticket.done()
         keeper = self._keeper
+        self._change()
         keeper.sync_inline()
         return DurableWork(keeper, keeper.commit())
 

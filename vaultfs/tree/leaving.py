@@ -38,7 +38,7 @@ class Leaving:
         return self._state.one("SELECT 1 FROM dirent WHERE parent=? LIMIT 1", ino) is not None
 
     def step(self) -> bool:
-        """Removes a few dozen; False when nothing is left."""
+        """Removes a few dozen; False when nothing is left. Raises `OSError`, after which it can be tried again."""
         if not self._stack:
             return False
         ino = self._stack[-1]
@@ -46,12 +46,12 @@ class Leaving:
         if node is None or node.nlink:
             self._stack.pop()
         elif not (node.is_dir and self._empty_some(ino)):
-            self._stack.pop()
             # What is in use goes when the kernel lets go of it (`Tree.forget`), or with the next start.
             if not self._in_use(ino):
-                self._state.begin(grows=False, quiet=True)
+                self._state.begin(grows=False, quiet=True)  # on a full disk it may fail: then nothing is forgotten
                 self._state.drop_inode(node)
                 self._state.end()
+            self._stack.pop()
         return bool(self._stack)
 
     def finish(self) -> None:

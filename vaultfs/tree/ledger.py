@@ -178,9 +178,9 @@ class Ledger:
         self._state.changed += 1
 
     def unpublished_node_packs(self) -> list[int]:
-        """The finished packs with tree nodes that are on this machine alone."""
+        """The packs with tree nodes that are on this machine alone, also where they were never finished."""
         rows = self._state.all(
-            "SELECT pack FROM pack p WHERE state=? AND EXISTS(SELECT 1 FROM node WHERE pack=p.pack)", 1
+            "SELECT pack FROM pack p WHERE state<? AND EXISTS(SELECT 1 FROM node WHERE pack=p.pack)", PUBLISHED
         )
         return [number for (number,) in rows]
 

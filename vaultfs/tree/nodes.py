@@ -23,6 +23,7 @@ class NodesWork:
         self._writer = blocks.new_writer()
         state.end()
         self.pack = self._writer.number
+        blocks.pinned.add(self.pack)  # nothing is in it yet, and a collection may come first
         self._state = state
         self._blocks = blocks
         self._ledger = ledger
@@ -31,11 +32,18 @@ class NodesWork:
 
     def run(self) -> None:
         """Seals and writes. Raises `OSError`."""
-        self._placed = [self._writer.add(identity, data, Kind.NODE) for identity, data in self._nodes.items()]
+        try:
+            self._placed = [self._writer.add(identity, data, Kind.NODE) for identity, data in self._nodes.items()]
+        except BaseException:
+            self._blocks.pinned.discard(self.pack)
+            raise
 
     def apply(self) -> None:
-        """Notes where they stand; nothing follows."""
-        self._ledger.add_entries(self.pack, [(placed.number, placed.entry) for placed in self._placed])
-        self._state.begin(grows=False, quiet=True)
-        self._blocks.finish(self._writer)
-        self._state.end()
+        """Finishes the pack, then notes where they stand; nothing follows. Raises `OSError`."""
+        try:
+            self._state.begin(grows=False, quiet=True)
+            self._blocks.finish(self._writer)
+            self._ledger.add_entries(self.pack, [(placed.number, placed.entry) for placed in self._placed])
+            self._state.end()
+        finally:
+            self._blocks.pinned.discard(self.pack)

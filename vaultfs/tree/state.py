@@ -162,6 +162,13 @@ class State(Rows):
             self.fail(problem, "the journal cannot be written")
             raise
 
+    def end_unlogged(self) -> None:
+        """Ends a change that the journal is not told of: who made it commits it at once, or it never was."""
+        self.changed += 1
+        self._changes.clear()
+        self._touched.clear()
+        self.quiet = False
+
     def fail(self, problem: OSError, what: str) -> None:
         """Stops all later changes; what was acknowledged is in the journal. Safe in any thread."""
         self.failed = problem.errno or errno.EIO

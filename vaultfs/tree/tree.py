@@ -106,14 +106,21 @@ class Tree:
         return self.state.inode(ino)
 
     def forget(self, ino: int) -> None:
-        """The kernel no longer knows the inode: if it has no name either, it is gone."""
+        """The kernel no longer knows the inode: if it has no name either, it is gone.
+
+        Where the disk takes nothing just now it goes later, since nobody says it twice.
+        """
         state = self.state
         node = state.dirty.get(ino) or state.find(ino)
-        if node is None or node.nlink or ino == ROOT or self.handles.is_open(ino) or state.read_only or state.failed:
+        if node is None or node.nlink or ino == ROOT or self.handles.is_open(ino) or state.read_only:
             return
         if self.arrivals.is_staged(ino) or (node.is_dir and self.arrivals.leaving.holds(ino)):
             return
-        state.begin(grows=False)
+        try:
+            state.begin(grows=False)
+        except OSError:
+            self.arrivals.leaving.add(ino)
+            return
         if not self.arrivals.replaced(ino):
             state.lets_go(ino, 0, (1 << 63) - 1)
         state.drop_inode(node)

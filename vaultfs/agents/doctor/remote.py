@@ -81,7 +81,7 @@ async def _rights(place: Remote) -> dict[str, RemoteError]:
     if not await attempt("list", lambda: place.list("test")) and not isinstance(refused["list"], RemotePermissionError):
         return refused  # it is not there at all: to say so once is enough
     if await attempt("write", lambda: place.put(name, data)):
-        await attempt("read", lambda: place.get(name))
+        await attempt("read", lambda: place.get(name, 0, _SIZE))
         await attempt("remove", lambda: place.delete(name))
     return refused
 
