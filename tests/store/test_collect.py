@@ -12,7 +12,7 @@ import pytest
 from tests.store.platter import Platter
 from tests.store.stores import content, make_file, names_of, work_off
 from tests.support.quick_stores import quick_stores
-from vaultfs.format.pack import BLOCK_BYTES
+from vaultfs.format.pack import BLOCK_BYTES, Kind
 from vaultfs.sync.resealing import _seal_anew
 from vaultfs.tree import ROOT, collect, packs
 from vaultfs.tree.housekeeping import SyncWork
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
     from tests.store.cut_vault import Vault
     from tests.store.stores import StoreMaker
+    from vaultfs.crypto.keys import VaultKeys
     from vaultfs.tree import Tree
     from vaultfs.tree.housekeeping import Work
+    from vaultfs.tree.packs import Placed
 
 STEPS = 6  # collecting, waiting until it is on disk that the packs are dead, waiting for the note that says so
 
@@ -256,3 +258,54 @@ def test_nodes_in_a_pack_that_was_not_finished_are_nowhere(
     work_off(SyncWork(tree.keeper))
     work_off(tree.keeper.collect())
     assert not pack_files(tree)
+
+
+class Cramped(PackWriter):
+    """Packs for which the disk has no room from step `at` on: making one, two blocks, and its end; 4: there is."""
+
+    at = 0
+    steps = 0
+
+    @classmethod
+    def step(cls) -> None:
+        if cls.steps == cls.at:
+            no_room()
+        cls.steps += 1
+
+    def __init__(self, directory: Path, keys: VaultKeys, number: int) -> None:
+        self.step()
+        super().__init__(directory, keys, number)
+
+    def add(self, identity: bytes, data: bytes | memoryview, kind: Kind = Kind.BLOCK) -> Placed:
+        self.step()
+        return super().add(identity, data, kind)
+
+    def finish(self) -> None:
+        self.step()
+        super().finish()
+
+
+@pytest.mark.parametrize("at", range(5))
+def test_a_full_disk_removes_what_is_dead_and_moves_nothing(
+    stores: StoreMaker, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    tree = stores.new()
+    junk = make_file(tree, b"junk").ino
+    files = {}
+    for name in (b"one", b"two"):
+        files[name] = os.urandom(BLOCK_BYTES)
+        make_file(tree, name, files[name])
+        overwrite(tree, junk)
+    work_off(SyncWork(tree.keeper))
+    before = pack_files(tree)
+    monkeypatch.setattr(Cramped, "at", at)
+    monkeypatch.setattr(Cramped, "steps", 0)
+    monkeypatch.setattr(collect, "PackWriter", Cramped)
+    work_off(tree.keeper.collect())
+    left = pack_files(tree)
+    moved = at == 4
+    assert len(left - before) == moved
+    assert len(left) == (2 if moved else 3), "the one being written, and those with a block that is needed"
+    tree = stores.crash(tree)
+    assert {name: content(tree, tree.names.lookup(ROOT, name).ino) for name in files} == files
+    assert tree.health == []

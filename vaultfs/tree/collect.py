@@ -7,6 +7,7 @@ them: whether any tree still needs these, sync alone can tell (`Ledger.drop_node
 from __future__ import annotations
 
 import errno
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vaultfs.crypto.keys import ID_BYTES
@@ -18,6 +19,7 @@ from vaultfs.tree.packs import PackReader, PackWriter, Placed, path_of
 from vaultfs.tree.sync import Ticket
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from vaultfs.tree.blocks import Blocks
@@ -62,9 +64,13 @@ class CollectWork:
         self._files: list[Path] = []
         self._ids: set[bytes] = set()  # of the packs that the durable database has
         self._garbage = 0
+        self._full = False
 
     def run(self) -> None:
-        """Reads the last commit's state on a connection of its own. Raises `OSError`."""
+        """Reads the last commit's state on a connection of its own. Raises `OSError`.
+
+        On a full disk only what is dead altogether is removed: that needs no room, and makes some.
+        """
         self._files = list(self._blocks.directory.glob("*/*"))
         path = self._state.store / database.NAME
         reader = PackReader(self._blocks.directory, self._state.keys)
@@ -87,19 +93,43 @@ class CollectWork:
                         self._dead.append((pack, pack_id))
         except (database.Error, StoreDamagedError) as problem:
             raise OSError(errno.EIO, str(problem)) from problem
+        if self._writer is not None:
+            with self._perhaps_full():
+                self._writer.finish()
+
+    @contextmanager
+    def _perhaps_full(self) -> Iterator[None]:
+        """Inside, a full disk ends all moving: what was to be sealed anew stays where it is."""
+        try:
+            yield
+        except OSError as problem:
+            if problem.errno != errno.ENOSPC:
+                raise
+            self._full = True
+            staying = {moved.old_pack for moved in self._moved}
+            self._dead = [dead for dead in self._dead if dead[0] not in staying]
+            self._moved.clear()
+            if self._writer is not None:
+                self._writer.path.unlink(missing_ok=True)
+                self._writer = None
 
     def _rescue(self, reader: PackReader, pack: int, pack_id: bytes, rows: list[Any]) -> bool:
-        """Seals a pack's live blocks anew; False when one cannot be read, then the pack stays as it is."""
+        """Seals a pack's live blocks anew; False when one cannot be read or written, then the pack stays as it is."""
         moved = []
+        if rows and self._full:
+            return False
         for blk, number, identity, offset, length, size, codec in rows:
             entry = Entry(Kind.BLOCK, identity, offset, length, size, codec)
             try:
                 data = reader.read(Placed(pack, number, entry), pack_id)
             except (PackDamagedError, FileNotFoundError):
                 return False
-            if self._writer is None:
-                self._writer = PackWriter(self._blocks.directory, self._state.keys, self._number)
-            moved.append(Moved(blk, pack, self._writer.add(entry.id, data)))
+            with self._perhaps_full():
+                if self._writer is None:
+                    self._writer = PackWriter(self._blocks.directory, self._state.keys, self._number)
+                moved.append(Moved(blk, pack, self._writer.add(entry.id, data)))
+            if self._full:
+                return False
         self._moved += moved
         return True
 
@@ -111,8 +141,8 @@ class CollectWork:
         kept = blocks.pinned | Ledger(state).waiting_packs()
         if writer is not None:
             state.begin(grows=False)
-            blocks.put_pack(writer.number, writer.id, 0)
-            blocks.finish(writer)
+            blocks.put_pack(writer.number, writer.id, 1)
+            blocks.to_sync(writer)
             state.end()
         moves = [moved for moved in self._moved if moved.old_pack not in kept]
         for start in range(0, len(moves), _PER_FRAME):
