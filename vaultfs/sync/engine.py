@@ -32,6 +32,7 @@ from vaultfs.sync.rebirth import be_another, stored_identity
 from vaultfs.sync.renewing import Renewing
 from vaultfs.sync.reporting import Report
 from vaultfs.sync.resealing import Resealing
+from vaultfs.sync.told_open import ToldOpen
 from vaultfs.sync.unfolding import Unfolder
 from vaultfs.sync.upper import SHARE
 from vaultfs.sync.wary import Wary
@@ -50,7 +51,6 @@ _LOOK = 0.1  # seconds between two looks at whether there is something to commit
 _RETRY = 5.0
 _FEW_PACKS = 4
 _SLOWER = 1.02  # each look that finds nothing makes the next pause longer: a second becomes three in two minutes
-_CLOSED = 3.0  # seconds
 _OFFLINE = 60.0  # between commits while the one before cannot be published
 
 
@@ -87,8 +87,7 @@ class Engine:
         self._queued = trio.Event()
         self._settled = trio.Condition()
         self._indexing = trio.Lock()
-        self._closed_since = math.inf  # since when nothing is open here that others think is
-        self._corrected = 0  # the number of the head of ours that said so, when a newer one was made
+        self._told_open = ToldOpen(ports, self.heads)
 
     @property
     def ports(self) -> Ports:
@@ -291,22 +290,10 @@ class Engine:
                 self._wake()
 
     async def _tell_open(self, *, now: bool = False) -> None:
-        """Others are told when nothing is open here any more that a head of ours says is, although nothing is written.
-
-        `now`: at once, and not only after `_CLOSED` seconds: an agent opens and closes its files all the time.
-        """
-        own = self._ports.identity.id
-        told = next((head for head in self.heads.seen if head.device == own), None)
-        if told is None or not told.open or self._tree.handles.writers() or self._ports.follow_only:
-            self._closed_since = math.inf
-            return
-        self._closed_since = min(self._closed_since, trio.current_time())
-        waits = not now and trio.current_time() - self._closed_since < _CLOSED
-        if waits or self._tree.ledger.outbox() or told.number == self._corrected:
-            return
-        self._corrected = told.number
-        await self.commits.restate()
-        self._wake()
+        """Make a head when the last one says of something that it is open, and it is not any more."""
+        if self._told_open.due(now=now):
+            await self.commits.restate()
+            self._wake()
 
     async def _following(self) -> None:
         pace = self._ports.pace
