@@ -57,9 +57,13 @@ async def test_without_a_mount(backend: MemoryBackend, longest: list[int]) -> No
     assert none_whole(longest)
 
 
-async def test_a_mount_of_one_commit(backend: MemoryBackend, longest: list[int]) -> None:
+async def test_a_mount_of_one_commit(
+    backend: MemoryBackend, longest: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     objects(backend)[NAME] = LONG
-    mount = SimpleNamespace(_opened=SimpleNamespace(keys=KEYS))
+    monkeypatch.setattr("vaultfs.daemon.following.members", lambda _: None)
+    monkeypatch.setattr("vaultfs.daemon.following.local_header", lambda _: None)
+    mount = SimpleNamespace(_opened=SimpleNamespace(keys=KEYS, job=SimpleNamespace(vault=None)))
     with pytest.raises(RemoteDamagedError, match="cut off"):
         await Following._head(mount, Remote(backend, QUICK), NOBODY, 1)  # type: ignore[arg-type]
     assert none_whole(longest)

@@ -14,8 +14,9 @@ from vaultfs.crypto.slots import create_header
 from vaultfs.errors import RemoteDamagedError
 from vaultfs.format.head import Head, head_name, seal_head, vector_of
 from vaultfs.format.node import Commit, Directory, Dot, Entry, File, Inline
-from vaultfs.format.node_codec import MemoryNodes, encode_node, node_key
+from vaultfs.format.node_codec import MemoryNodes, encode_node
 from vaultfs.format.node_trie import Trie
+from vaultfs.format.pack import node_key
 from vaultfs.remote import Limits, Remote
 from vaultfs.sync.archive import Archive
 from vaultfs.sync.garbage import Garbage
