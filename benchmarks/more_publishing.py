@@ -1,8 +1,9 @@
 """How much slower work in the mount is while 500 MB are on their way to the remote. The ratio is the figure.
 
 At rest, with a line of a limited speed, and as fast as it goes, in turn, so a drift of the machine falls on all. As
-fast as it goes is the hardest: on this machine the S3 server is at work on the same processors too. Its objects are in
-memory, and each round has a vault and a store of its own, so that they fit there.
+fast as it goes is the hardest: on this machine the S3 server is at work on the same processors too, though at the
+lowest priority, as a store elsewhere would take none of their time. Its objects are in memory, and each round has a
+vault and a store of its own, so that they fit there.
 """
 
 from __future__ import annotations

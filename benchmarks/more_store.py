@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -43,8 +43,15 @@ def serve(directory: Path) -> Iterator[str]:
     command += ["--vfs-read-wait", "0s", f":local:{directory / 's3'}"]
     with log.open("wb") as output:
         server = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stderr=output, env=os.environ | {"RCLONE_CONFIG": os.devnull}
+            ["nice", "-n", "19", *command],
+            stdin=subprocess.DEVNULL,
+            stderr=output,
+            env=os.environ | {"RCLONE_CONFIG": os.devnull},
+            start_new_session=True,
         )
+    # A store somewhere in the world is at work on other processors: here it gets what nobody else wants.
+    with suppress(OSError):
+        Path(f"/proc/{server.pid}/autogroup").write_text("19")
     try:
         keys = f"access_key_id = bench\nsecret_access_key = {PASSWORD}\n"
         yield f"[store]\ntype = s3\nprovider = Rclone\nendpoint = http://127.0.0.1:{_port(server, log)}\n{keys}"
