@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.store.stores import make_file
 
@@ -51,3 +55,25 @@ def test_two_tickets_at_once_each_cover_everything(stores: StoreMaker) -> None:
     first.run()
     first.done()
     assert tree.sync() is None
+
+
+def test_an_error_that_the_kernel_told_another_ticket_counts_for_all(
+    stores: StoreMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = stores.new()
+    make_file(tree, b"a", b"x")
+    first, second = tree.sync(), tree.sync()
+    assert first is not None
+    assert second is not None
+
+    def fails(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fails)
+        with pytest.raises(OSError, match="Input/output"):
+            first.run()
+    second.run()  # the kernel has forgotten it
+    with pytest.raises(OSError, match="Input/output"):
+        second.done()
+    assert tree.state.journal.synced < second.lsn

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from vaultfs.tree.statements import error
+
 if TYPE_CHECKING:
     from vaultfs.tree.blocks import Blocks
     from vaultfs.tree.state import State
@@ -49,12 +51,17 @@ class Ticket:
             raise
 
     def done(self) -> None:
-        """What the ticket covered is known to be on disk."""
+        """What the ticket covered is known to be on disk. Raises as `noted` and `confirm`."""
         if self.noted():
             self.confirm()
 
     def noted(self) -> bool:
-        """The first half of `done`; True: `confirm` is to follow, which whoever waits need not wait for, too."""
+        """The first half of `done`; True: `confirm` is to follow, which whoever waits need not wait for, too.
+
+        Raises `OSError` when somebody else's wait failed meanwhile: of the same file the kernel tells one of them only.
+        """
+        if self._state.failed:
+            raise error(self._state.failed)
         journal = self._state.journal
         newer = self.lsn > journal.synced
         if newer:
