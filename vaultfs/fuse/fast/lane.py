@@ -108,9 +108,10 @@ class FastLane:
             slept = clock()
             await trio.lowlevel.wait_readable(number)
             now = clock()
-            quick, turn = now - slept < QUICK_NS, now + SLICE_NS
+            quick, turn, piled = now - slept < QUICK_NS, now + SLICE_NS, False
             while True:
-                if not ready(0):
+                waited = not piled and not ready(0)
+                if waited:
                     # Eagerly, if the last ones came quickly, and no task of ours has to go on for an answer.
                     busy = self._with_pyfuse3 or self._waiting
                     end = clock() + (LOOK_NS if quick and not busy else 0)
@@ -124,10 +125,12 @@ class FastLane:
                     if error.errno in {errno.ENODEV, errno.ECONNABORTED}:
                         return  # unmounted, or the kernel was told to give the connection up
                     if error.errno in {errno.EAGAIN, errno.ENOENT, errno.EINTR}:
-                        continue  # the request was withdrawn
+                        piled = False
+                        continue  # there is none; or it was withdrawn
                     raise
                 if not size:
                     return
+                piled = not waited  # where one lay ready, more may: not asked for, one costs less
                 quick = True
                 answer(size)
                 if clock() > turn:
