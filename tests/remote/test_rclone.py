@@ -67,6 +67,10 @@ def command_line(pid: int | None) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
+def environment_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/environ").read_text().split("\0")
+
+
 def nice_of_group(pid: int) -> int | None:
     """As a kernel has it that lets sessions share the processors; None: it does not, or takes ten a second at most."""
     path = Path(f"/proc/{pid}/autogroup")
@@ -97,6 +101,7 @@ async def test_it_gives_way_to_what_people_wait_for(server_of: ServerOf, rclone:
         assert pid
         assert os.getpriority(os.PRIO_PROCESS, pid) == min(os.getpriority(os.PRIO_PROCESS, 0) + NICE, 19)
         assert nice_of_group(pid) in {None, NICE}, "else the kernel would compare it with its own threads only"
+        assert f"GOMAXPROCS={max(len(os.sched_getaffinity(0)) // 2, 1)}" in environment_of(pid)
 
 
 async def test_its_socket_is_ours_alone_and_its_command_line_has_no_secret(

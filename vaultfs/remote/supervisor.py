@@ -214,8 +214,13 @@ def _rate(rate: int | None) -> str:
 
 
 def _environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """A person's rclone settings are meant for it; those of its remote control would lock us out."""
-    return {name: value for name, value in ours.items() if not name.startswith("RCLONE_RC_")}
+    """A person's rclone settings are meant for it; those of its remote control would lock us out.
+
+    It takes half of the processors at most: whoever works in the mount takes turns with us on the others, and each turn
+    would have to wait until rclone's ends.
+    """
+    half = str(max(len(os.sched_getaffinity(0)) // 2, 1))
+    return {"GOMAXPROCS": half} | {name: value for name, value in ours.items() if not name.startswith("RCLONE_RC_")}
 
 
 async def _read_lines(descriptor: int, words: deque[str], said_all: trio.Event) -> None:
