@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.posix import fails
+from tests.support.posix import fails, syncfs
 from tests.support.users import in_child
 
 if TYPE_CHECKING:
@@ -289,4 +289,5 @@ def test_fsync_of_everything(work: Path) -> None:
         fd = os.open(path, os.O_RDONLY)
         os.fsync(fd)
         os.fdatasync(fd)
+        syncfs(fd)
         os.close(fd)

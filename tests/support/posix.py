@@ -72,6 +72,11 @@ def hand_over(fd: int) -> None:
     _check(LIBC.sync_file_range(fd, 0, 0, _HAND_OVER))
 
 
+def syncfs(fd: int) -> None:
+    """Have everything of this file system written, as sync(2) has everything of all of them."""
+    _check(LIBC.syncfs(fd))
+
+
 def utimensat(path: Path, atime_nsec: int, mtime_nsec: int) -> None:
     """Set times to UTIME_NOW or UTIME_OMIT, which os.utime does not take one by one."""
     times = (_Timespec * 2)(_Timespec(0, atime_nsec), _Timespec(0, mtime_nsec))
