@@ -20,7 +20,7 @@ from vaultfs.sync.outbox import Outbox
 from vaultfs.sync.publish import pack_place
 from vaultfs.sync.step import Step
 from vaultfs.sync.upper import LEAST_BYTES, UPPER_BYTES, upper
-from vaultfs.sync.vectors import joined
+from vaultfs.sync.vectors import joined, stepped
 from vaultfs.tree.absent import note_absent
 from vaultfs.tree.incoming import NotHereError
 from vaultfs.tree.nodes import NodesWork
@@ -268,7 +268,7 @@ class Commits:
                 found = await trio.to_thread.run_sync(upper, self.nodes(), base.root, min(upper_bytes, UPPER_BYTES))
                 packs = await self._keep(found)
             number = self.next_number()
-            vector = dict(sorted({**base.vector, self._ports.identity.id: number}.items()))
+            vector = stepped(base.vector, self._ports.identity.id, number)
             self.step.merged(number)
             self.take(State(base.root, vector), number, clock.now(), packs)
             await self.checkpoint()
@@ -287,5 +287,5 @@ class Commits:
             return
         number = self.next_number()
         self.step.merged(number)
-        vector = dict(sorted({**state.vector, self._ports.identity.id: number}.items()))
+        vector = stepped(state.vector, self._ports.identity.id, number)
         self.take(State(state.root, vector), number, clock.now(), packs)

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Heads", "Own"]
 
-_NO_LIMIT = 1 << 63
 _OWN_AT_ONCE = 4  # heads under our own name that are looked at in one poll
 _TRIED = 2  # the newest may be on its way, where a store shows half an object; then the one before opens
 _CONTENT = 10  # listings until a head that is there, but not listed, is asked for again
@@ -156,9 +155,8 @@ class Heads:
                 listed.setdefault(device, set()).add(number)
         return listed
 
-    def _last(self, device: bytes) -> int:
-        """The highest number of a head of the device that counts: no limit unless it was removed."""
-        return _NO_LIMIT if self.members is None else self.members.removed.get(device, _NO_LIMIT)
+    def _removed(self, device: bytes) -> bool:
+        return self.members is not None and device in self.members.removed
 
     def _counts(self, device: bytes, number: int) -> bool:
         return self.members is None or self.members.counts(device, number)
@@ -254,7 +252,7 @@ class Heads:
         given_up = not number or (own and number <= self.trust.excused(device))
         # What cannot be read is told. It is no rollback: a machine that was away for months finds only such heads.
         newer = device in self.unreadable or (own and self.unknown_own > number)
-        excused = given_up or newer or self._last(device) < _NO_LIMIT or self.trust.ignored(device)
+        excused = given_up or newer or self._removed(device) or self.trust.ignored(device)
         if excused or looking.shows(device, number):
             self._over("seen", device)
             return
@@ -293,10 +291,8 @@ class Heads:
                 return
         if Found.BROKEN in found:
             return  # it is there, and damaged: that is its own alarm
-        witnesses = [head.device for head in self.seen if dict(head.vector).get(device, 0) >= counter]
-        names = " and ".join(self.trust.label(witness) for witness in witnesses)
         why = "which this machine cannot read" if Found.LATER in found else "which the remote does not show"
-        text = f"{names or 'another device'} has seen head {counter} of {self.trust.label(device)}, {why}"
+        text = f"{self.trust.witnessed(self.seen, device, counter)}, {why}"
         self.trust.doubt(Doubt.WITHHELD, device, head_name(device, counter), text)
 
     # Our own.

@@ -16,6 +16,7 @@ import trio
 from vaultfs import clock
 from vaultfs.crypto.device import load_device, make_device, seal_device
 from vaultfs.sync.restamp import restamp
+from vaultfs.sync.vectors import stepped
 
 if TYPE_CHECKING:
     from vaultfs.crypto.device import DeviceIdentity
@@ -49,7 +50,7 @@ async def be_another(ports: Ports, commits: Commits, above: int) -> None:
             for waiting in tree.ledger.outbox():
                 packs = [*waiting.packs, *packs]
             number, now = commits.next_number(), clock.now()
-            state = state._replace(vector=dict(sorted({**state.vector, new.id: number}.items())))
+            state = state._replace(vector=stepped(state.vector, new.id, number))
             head = commits.head(state, number, now, packs, new)  # if it cannot be made, nothing has happened
         for waiting in tree.ledger.outbox():
             tree.ledger.withdraw(waiting.number)

@@ -59,9 +59,8 @@ class _Comparing:
             return
         if await self._take(device, counter) or await self._take(device, counter + 1):
             return
-        witnesses = [head for head in self._trust.heads.values() if dict(head.vector).get(device, 0) >= counter]
-        names = " and ".join(self._trust.label(head.device) for head in witnesses)
-        text = f"{names} has seen head {counter} of {self._trust.label(device)}, which the remote does not show"
+        witnessed = self._trust.witnessed(self._trust.heads.values(), device, counter)
+        text = f"{witnessed}, which the remote does not show"
         self._trust.doubt(Doubt.WITHHELD, device, head_name(device, counter), text)
 
     async def _take(self, device: bytes, number: int) -> bool:

@@ -19,6 +19,7 @@ from vaultfs.format.head import epoch_of_head
 from vaultfs.format.pack import HEADER_BYTES, PackCodec, PackDamagedError
 from vaultfs.sync.merge import State
 from vaultfs.sync.publish import pack_place
+from vaultfs.sync.vectors import stepped
 from vaultfs.tree.packs import PUBLISHED, path_of
 
 if TYPE_CHECKING:
@@ -78,8 +79,7 @@ class Resealing:
                 self._tree.blocks.reader.drop(one.number)
                 self._catalog.forget(packs=[one.old])
             number, now = self._commits.next_number(), clock.now()
-            vector = dict(sorted({**base.vector, ports.identity.id: number}.items()))
-            state = State(base.root, vector)
+            state = State(base.root, stepped(base.vector, ports.identity.id, number))
             head = self._commits.head(state, number, now, packs)  # if it cannot be made, all waits, and is old, still
             for commit in waiting:
                 ledger.withdraw(commit.number)

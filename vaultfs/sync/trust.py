@@ -20,7 +20,7 @@ from vaultfs.format.head import Head, HeadRefusedError, parse_name
 from vaultfs.sync.facts import Alarm
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _FACT = "trust"
 _FINGERPRINT_BYTES = 16
@@ -155,6 +155,11 @@ class Trust:
         """The device's name for a person."""
         head = self.heads.get(device)
         return f"'{head.label}'" if head is not None else f"device {device.hex()[:8]}"
+
+    def witnessed(self, heads: Iterable[Head], device: bytes, counter: int) -> str:
+        """Whose of these heads have seen that one, for a person."""
+        names = [self.label(head.device) for head in heads if dict(head.vector).get(device, 0) >= counter]
+        return f"{' and '.join(names) or 'another device'} has seen head {counter} of {self.label(device)}"
 
     def expected(self, own: bytes) -> dict[bytes, int]:
         """By device the highest counter that trusted heads have seen, where that is more than was seen here."""

@@ -27,6 +27,11 @@ def joined(a: Mapping[bytes, int], b: Mapping[bytes, int]) -> Vector:
     return {device: max(a.get(device, 0), b.get(device, 0)) for device in sorted(a.keys() | b.keys())}
 
 
+def stepped(vector: Mapping[bytes, int], device: bytes, number: int) -> Vector:
+    """What a commit of that number has seen that its device makes on top of this."""
+    return dict(sorted({**vector, device: number}.items()))
+
+
 def knows(vector: Mapping[bytes, int], element: ElementBase) -> bool:
     """Whether who has `vector` has seen this element: if it is not in their tree, they took it away."""
     return covers(vector, element.version) and (element.placed is None or covers(vector, element.placed))
