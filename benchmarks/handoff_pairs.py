@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from benchmarks.handoff_line import BUCKET, Lines, Traffic, store
-from benchmarks.targets import PASSWORD, Rclone, Vaultfs
+from benchmarks.targets import PASSWORD, Rclone, Vaultfs, end
 from tests.support.driver import Machine, find_key
 
 if TYPE_CHECKING:
@@ -105,12 +105,7 @@ class Pair(ABC):
         try:
             yield process
         finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
 
 
 class VaultfsPair(Pair):

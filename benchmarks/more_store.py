@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from benchmarks.more_base import MEGABYTE, Published
-from benchmarks.targets import PASSWORD, Rclone
+from benchmarks.targets import PASSWORD, Rclone, end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,12 +56,7 @@ def serve(directory: Path) -> Iterator[str]:
         keys = f"access_key_id = bench\nsecret_access_key = {PASSWORD}\n"
         yield f"[store]\ntype = s3\nprovider = Rclone\nendpoint = http://127.0.0.1:{_port(server, log)}\n{keys}"
     finally:
-        server.terminate()
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        end(server)
 
 
 def _port(server: subprocess.Popen[bytes], log: Path) -> int:

@@ -12,6 +12,17 @@ from pathlib import Path
 
 PASSWORD = "benchmark-only"  # noqa: S105  (protects random bytes for some minutes)
 ANSWER_SECONDS = 30.0
+END_SECONDS = 20.0
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a program that we started, at once where it does not end by itself."""
+    process.terminate()
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 class Target(ABC):
