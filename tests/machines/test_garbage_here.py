@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tests.machines.computer import Computer
     from tests.remote.memory import MemoryBackend
+    from vaultfs.tree.ledger import Outgoing
 
 pytestmark = pytest.mark.trio
 NODES = [b"made by an attempt that came too late", b"so was this"]
@@ -68,17 +69,22 @@ async def test_what_is_needed_or_waits_or_may_be_the_next_bases_stays(computer: 
     assert await let_go(a.tree, commits, {base.root}) == 1
 
 
-async def test_half_a_head_of_ours_does_not_stop_gc_for_ever(
-    computer: Callable[[str], Computer], backend: MemoryBackend
-) -> None:
-    """Its upload was cut short, and a newer one was stored instead: nobody would have removed it, either."""
+async def one_waits(computer: Callable[[str], Computer]) -> tuple[Computer, str, Outgoing]:
+    """A machine with one commit that waits to be published, and the name of its head."""
     a = computer("a")
     await a.begin()
     await a.sync()
     await a.write("x", b"1")
     await a.commit()
     (waiting,) = a.tree.ledger.outbox()
-    name = head_name(a.engine.ports.identity.id, waiting.number)
+    return a, head_name(a.engine.ports.identity.id, waiting.number), waiting
+
+
+async def test_half_a_head_of_ours_does_not_stop_gc_for_ever(
+    computer: Callable[[str], Computer], backend: MemoryBackend
+) -> None:
+    """Its upload was cut short, and a newer one was stored instead: nobody would have removed it, either."""
+    a, name, waiting = await one_waits(computer)
     await a.remote.put(name, waiting.head[: len(waiting.head) // 2])
     await a.write("x", b"2")
     await a.commit()
@@ -90,13 +96,7 @@ async def test_half_a_head_of_ours_does_not_stop_gc_for_ever(
 async def test_a_head_whose_answer_was_lost_is_one_of_ours(
     computer: Callable[[str], Computer], backend: MemoryBackend
 ) -> None:
-    a = computer("a")
-    await a.begin()
-    await a.sync()
-    await a.write("x", b"1")
-    await a.commit()
-    (waiting,) = a.tree.ledger.outbox()
-    name = head_name(a.engine.ports.identity.id, waiting.number)
+    a, name, waiting = await one_waits(computer)
     await a.remote.put(name, waiting.head)
     await a.write("x", b"2")
     await a.commit()
