@@ -7,6 +7,7 @@ entry is sealed with the pack id, its number and its type as associated data. La
 from __future__ import annotations
 
 import struct
+import threading
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -87,13 +88,24 @@ def node_id(key: bytes, data: bytes) -> bytes:
     return blake3(data, key=key).digest()
 
 
+class _Zstd(threading.local):
+    """What compresses, one of each for a thread: they keep up to 150 KiB of tables, which each open pack would have."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=1)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_zstd = _Zstd()
+
+
 class PackCodec:
     """Seals and opens the entries of one pack, always under the key of the epoch that its id names.
 
     Raises `PackDamagedError` when the id names an epoch that is not known here.
     """
 
-    __slots__ = ("_compressor", "_decompressor", "_keys", "_node_key", "_sealer", "id")
+    __slots__ = ("_keys", "_node_key", "_sealer", "id")
 
     def __init__(self, keys: VaultKeys, pack_id: bytes) -> None:
         self.id = pack_id
@@ -103,8 +115,6 @@ class PackCodec:
             self._sealer = Sealer(keys.pack(pack_id))
         except UnknownEpochError as error:
             raise PackDamagedError(f"its keys, of epoch {error}, are not known here") from None
-        self._compressor = zstandard.ZstdCompressor(level=1)
-        self._decompressor = zstandard.ZstdDecompressor()
 
     def header(self) -> bytes:
         """The first `HEADER_BYTES` of the pack."""
@@ -118,8 +128,8 @@ class PackCodec:
         codec = Codec.RAW
         # A sample decides, so that a video does not pay for a compression that cannot help.
         probe = data[:_SAMPLE]
-        if len(data) <= _SAMPLE or len(self._compressor.compress(probe)) < _SAMPLE * 9 // 10:
-            packed = self._compressor.compress(data)
+        if len(data) <= _SAMPLE or len(_zstd.compressor.compress(probe)) < _SAMPLE * 9 // 10:
+            packed = _zstd.compressor.compress(data)
             if len(packed) < len(data):
                 data, codec = packed, Codec.ZSTD
         return self._sealer.seal(data, self._meaning(number, kind)), codec
@@ -136,7 +146,7 @@ class PackCodec:
                 # What the frame says of itself is allocated at once, however little follows.
                 if zstandard.frame_content_size(data) != entry.size:
                     raise PackDamagedError
-                data = self._decompressor.decompress(data)
+                data = _zstd.decompressor.decompress(data)
         except (OpenFailedError, zstandard.ZstdError):
             raise PackDamagedError from None
         if len(data) != entry.size:

@@ -14,7 +14,7 @@ from vaultfs.format.pack import node_id as id_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-CACHE_BYTES = 8 << 20  # several times what a commit reads again and again: the way down to what changed
+CACHE_BYTES = 4 << 20  # several times what a commit reads again and again: the way down to what changed
 _OVERHEAD = 200  # of a node in the dictionary, about
 
 
