@@ -62,7 +62,8 @@ class Computer(Desk):
         own = self.home.with_name(f"{self.home.name}-tmp")
         own.mkdir(exist_ok=True)
         own.chmod(0o1777)
-        needed = [path for path in (REPOSITORY, Path(sys.prefix), shelf()) if path.is_relative_to("/tmp")]
+        places = (REPOSITORY, Path(sys.prefix), shelf())
+        needed = [path for path in places if path.is_relative_to("/tmp") and path.exists()]
         script = ("sh", "-c", ONLY_OWN_MOUNTS + _MOUNTS, "sh", self.home, self.person, own, *needed)
         self.holder = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "slave", *script], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
