@@ -18,7 +18,7 @@ from vaultfs.remote import Limits, open_remote, program
 from vaultfs.remote import supervisor as supervisor_module
 from vaultfs.remote.rclone import RcloneBackend
 from vaultfs.remote.supervisor import SOCKET, Supervisor
-from vaultfs.remote.with_parent import NICE
+from vaultfs.remote.with_parent import NICE, TURN_NS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -80,6 +80,14 @@ def nice_of_group(pid: int) -> int | None:
     return int(named[2]) if named and named[0] != "/autogroup-0" else None
 
 
+def turn_of(pid: int) -> int | None:
+    """How long it may stay on a processor, in ns; None: the kernel does not say, or has the same for all."""
+    path = Path(f"/proc/{pid}/sched")
+    if tuple(map(int, os.uname().release.split(".")[:2])) < (6, 12) or not path.exists():
+        return None
+    return next((int(line.split()[-1]) for line in path.read_text().splitlines() if line.startswith("se.slice")), None)
+
+
 def tcp_ports_of(pid: int | None) -> list[str]:
     """Local addresses of its TCP sockets, that listen, as the kernel writes them."""
     links = (os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd"))
@@ -101,6 +109,7 @@ async def test_it_gives_way_to_what_people_wait_for(server_of: ServerOf, rclone:
         assert pid
         assert os.getpriority(os.PRIO_PROCESS, pid) == min(os.getpriority(os.PRIO_PROCESS, 0) + NICE, 19)
         assert nice_of_group(pid) in {None, NICE}, "else the kernel would compare it with its own threads only"
+        assert turn_of(pid) in {None, TURN_NS}
         assert f"GOMAXPROCS={max(len(os.sched_getaffinity(0)) // 2, 1)}" in environment_of(pid)
 
 
