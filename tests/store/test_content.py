@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from vaultfs.tree.content import SIZE_MAX
 
 if TYPE_CHECKING:
     from tests.store.stores import StoreMaker
+    from vaultfs.tree.blocks import Extent
 
 BLOCK = 65536
 
@@ -98,3 +100,46 @@ def test_a_write_clears_what_gave_the_old_content_its_rights(stores: StoreMaker)
         tree.xattrs.get(node.ino, b"security.capability")
     again = stores.crash(tree)
     assert b"security.capability" not in again.xattrs.list(node.ino)
+
+
+def test_who_reads_anywhere_in_a_large_file_does_not_drive_out_what_is_kept(
+    stores: StoreMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where blocks stand is asked for in windows; those of a file that has too many of them must not come and go."""
+    for name, value in {"_WINDOW": 2, "_WINDOWS": 3, "_MISSES": 50}.items():
+        monkeypatch.setattr(f"vaultfs.tree.blocks.{name}", value)
+    tree = stores.new()
+    data = os.urandom(BLOCK)
+    large = make_file(tree, b"large", data * 20).ino
+    small = make_file(tree, b"small", data * 4).ino
+    blocks = tree.blocks
+    asked: list[tuple[int, int, int]] = []
+    ask = blocks.extents
+
+    def extents(ino: int, first: int, last: int) -> dict[int, Extent]:
+        asked.append((ino, first, last))
+        return ask(ino, first, last)
+
+    monkeypatch.setattr(blocks, "extents", extents)
+    for _ in range(5):
+        blocks.near(small, 0, 0)
+    assert asked[-1] == (small, 0, 1), "a window"
+    for idx in (4, 10):
+        assert idx in blocks.near(large, idx, idx)
+    before = len(asked)
+    for idx in (16, 2, 12, 18, 8) * 5:
+        assert idx in blocks.near(large, idx, idx)
+    assert asked[before:] == [(large, idx, idx) for idx in (16, 2, 12, 18, 8) * 5], "one block each"
+    del asked[:]
+    for ino, idx in ((small, 0), (large, 5), (large, 11)):
+        assert idx in blocks.near(ino, idx, idx)
+    assert asked == [], "these are still kept"
+    for idx in range(20):
+        assert idx in blocks.near(large, idx, idx)
+    assert len(asked) == 11, "who reads on gets windows, once that is seen"
+    for idx in (0, 6, 0, 6) * 20:
+        assert idx in blocks.near(large, idx, idx)
+    del asked[:]
+    for idx in (0, 6):
+        assert idx in blocks.near(large, idx, idx)
+    assert asked == [], "in the long run those that are read now"

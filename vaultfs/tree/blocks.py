@@ -35,6 +35,7 @@ FROM block b LEFT JOIN pack p ON p.pack=b.pack WHERE b.id=?
 _SECTOR = 512
 _WINDOW = 64  # blocks
 _WINDOWS = 64
+_MISSES = 1024
 _CALM = 4
 _ASKED = 16
 _LAST = (1 << 63) - 1
@@ -78,6 +79,8 @@ class Blocks:
         self._windows: dict[tuple[int, int], dict[int, Extent]] = {}  # blocks of files that are being read
         self._moved = -1  # `state.moved` when those were asked for
         self._calm = 0  # reads since then
+        self._misses = 0  # of those, since the windows were thrown away, in none of them
+        self._missed = (0, 0)  # where the last of those was
 
     def forget_all(self) -> None:
         """Drops what is in memory of packs by their numbers, after the open transaction was lost."""
@@ -97,17 +100,30 @@ class Blocks:
         if self._moved != self._state.moved:
             self._windows.clear()
             self._moved, self._calm = self._state.moved, 0
-        window = first // _WINDOW
-        kept = self._windows.get((ino, window))
-        if kept is not None and last // _WINDOW == window:
+        window = ino, first // _WINDOW
+        kept = self._windows.get(window)
+        if kept is not None and last // _WINDOW == window[1]:
             return kept
         self._calm += 1
-        if self._calm < _CALM or last // _WINDOW != window:
+        if self._calm < _CALM or last // _WINDOW != window[1] or not self._has_room(window):
             return self.extents(ino, first, last)
-        if len(self._windows) >= _WINDOWS:
-            self._windows.clear()
-        found = self._windows[ino, window] = self.extents(ino, window * _WINDOW, (window + 1) * _WINDOW - 1)
+        found = self._windows[window] = self.extents(ino, window[1] * _WINDOW, (window[1] + 1) * _WINDOW - 1)
         return found
+
+    def _has_room(self, window: tuple[int, int]) -> bool:
+        """Whether a window is to be kept.
+
+        Where all have their place taken, only who reads on gets one: who reads anywhere in a large file does not come
+        back soon, and one block is asked for in a tenth of the time.
+        """
+        ino, number = window
+        reads_on = self._missed in {window, (ino, number - 1)}
+        self._missed = window
+        self._misses += 1
+        if len(self._windows) >= _WINDOWS and (reads_on or self._misses > _MISSES):
+            self._windows.clear()
+            self._misses = 0
+        return len(self._windows) < _WINDOWS
 
     def placed_again(self, extent: Extent) -> Extent:
         """The same with its block where it stands now."""
