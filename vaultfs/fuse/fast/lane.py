@@ -105,6 +105,7 @@ class FastLane:
         poll.register(number, select.POLLIN)
         ready, clock, read = poll.poll, time.perf_counter_ns, os.readv
         while True:
+            self._confirm()
             slept = clock()
             await trio.lowlevel.wait_readable(number)
             now = clock()
@@ -134,6 +135,7 @@ class FastLane:
                 quick = True
                 answer(size)
                 if clock() > turn:
+                    self._confirm()
                     await trio.lowlevel.checkpoint()
                     turn = clock() + SLICE_NS
 
@@ -165,11 +167,9 @@ class FastLane:
             reply = self._failed(error, opcode, bytes(record[:size]))
         if reply is not None:
             self._reply(opcode, reply)
-        if opcode == Op.FSYNC or opcode == Op.FSYNCDIR:  # noqa: PLR1714 - on every request's way
-            self._confirm()
 
     def _confirm(self) -> None:
-        """What an fsync has left to do when the answer is out."""
+        """What an fsync has left to do: when nobody waits for an answer, which most often has made it needless."""
         syncer = self._meaning.syncer
         rest, syncer.afterwards = syncer.afterwards, None
         if rest is not None:
