@@ -106,12 +106,18 @@ def test_a_pack_that_finds_no_room_leaves_no_file(tmp_path: Path, monkeypatch: p
 
 
 def test_a_pack_that_cannot_be_read_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer, reader, closed = PackWriter(tmp_path, KEYS, 1), PackReader(tmp_path, KEYS), []
-    place, real = writer.add(block_id(KEYS, DATA), DATA), os.close
+    writer, reader = PackWriter(tmp_path, KEYS, 1), PackReader(tmp_path, KEYS)
+    place = writer.add(block_id(KEYS, DATA), DATA)
+
+    def is_open() -> int:
+        found = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+        return found.count(str(writer.path.resolve()))
+
+    before = is_open()
     with monkeypatch.context() as patch:
         patch.setattr(os, "pread", no_room)
-        patch.setattr(os, "close", lambda descriptor: (closed.append(descriptor), real(descriptor)))
         with pytest.raises(OSError, match="No space left"):
             reader.read(place, writer.id)
-    assert len(closed) == 1
+    assert is_open() == before
     assert reader.read(place, writer.id) == DATA
+    assert is_open() == before + 1
