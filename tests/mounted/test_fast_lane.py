@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.support.lane import ROOT, Kernel, kernel, record
 from vaultfs.fuse.fast import wire
 from vaultfs.fuse.fast.wire import OddRequestError, Op
+from vaultfs.fuse.meaning import VIRTUAL
 from vaultfs.tree.check import check_tree
 from vaultfs.tree.incoming import NotHereError
 
@@ -102,6 +103,49 @@ async def test_what_an_fsync_knows_is_noted_by_the_next_change_or_when_nothing_c
             assert (await asked.hear())[0] == 0
         await trio.testing.wait_all_tasks_blocked()
         assert journal.note == journal.lsn == before + 4, "no question changes anything"
+
+
+def forget(ino: int, times: int = 1) -> bytes:
+    return record(Op.FORGET, ino, struct.pack("=Q", times))
+
+
+@pytest.mark.trio
+async def test_what_the_kernel_forgot_goes_when_nobody_waits_all_by_one_record() -> None:
+    async with kernel() as asked:
+        tree = asked.meaning.tree
+        names = [b"%d" % number for number in range(40)]
+        nodes = [await made(asked, name) for name in names]
+        for _, handle in nodes:
+            assert (await asked.ask(record(Op.RELEASE, 0, struct.pack("=QIIQ", handle, 0, 0, 0))))[0] == 0
+        await trio.testing.wait_all_tasks_blocked()
+        before = tree.state.journal.lsn
+        stays, looked_up = nodes[38][0], nodes[39][0]
+        for name, (ino, _) in zip(names, nodes, strict=True):
+            if ino not in {stays, looked_up}:
+                os.write(asked.socket.fileno(), record(Op.UNLINK, ROOT, name + b"\0"))
+            os.write(asked.socket.fileno(), forget(ino))
+        os.write(asked.socket.fileno(), record(Op.LOOKUP, ROOT, names[39] + b"\0"))
+        for _ in range(39):
+            assert (await asked.hear())[0] == 0
+        await trio.testing.wait_all_tasks_blocked()
+        assert tree.state.journal.lsn == before + 38 + 1, "each name by itself, all files at once"
+        assert not asked.meaning.lookups.knows(stays)
+        assert asked.meaning.lookups.knows(looked_up)
+        for ino, _ in nodes:
+            assert (tree.state.find(ino) is not None) is (ino in {stays, looked_up})
+        assert [problem for problem in check_tree(tree, read_data=True) if problem is not None] == []
+
+
+@pytest.mark.trio
+async def test_the_status_counts_what_was_just_removed() -> None:
+    async with kernel() as asked:
+        ino, handle = await made(asked)
+        await asked.ask(record(Op.RELEASE, 0, struct.pack("=QIIQ", handle, 0, 0, 0)))
+        for sent in (record(Op.UNLINK, ROOT, b"file\0"), forget(ino), record(Op.OPEN, VIRTUAL + 1, bytes(8))):
+            os.write(asked.socket.fileno(), sent)
+        assert (await asked.hear())[0] == 0
+        assert (await asked.hear())[0] == 0
+        assert asked.meaning.tree.state.find(ino) is None
 
 
 def wire_is_odd(opcode: int, sent: bytes) -> bool:

@@ -105,26 +105,36 @@ class Tree:
         """The inode's attributes. Raises ENOENT."""
         return self.state.inode(ino)
 
-    def forget(self, ino: int) -> None:
-        """The kernel no longer knows the inode: if it has no name either, it is gone.
+    def forget(self, *inodes: int) -> None:
+        """The kernel no longer knows these: those that have no name either are gone, by one record of the journal.
 
-        Where the disk takes nothing just now it goes later, since nobody says it twice.
+        Where the disk takes nothing just now they go later, since nobody says it twice.
         """
         state = self.state
-        node = state.dirty.get(ino) or state.find(ino)
-        if node is None or node.nlink or ino == ROOT or self.handles.is_open(ino) or state.read_only:
-            return
-        if self.arrivals.is_staged(ino) or (node.is_dir and self.arrivals.leaving.holds(ino)):
+        gone = [node for ino in inodes if (node := self._nameless(ino)) is not None]
+        if not gone:
             return
         try:
             state.begin(grows=False)
         except OSError:
-            self.arrivals.leaving.add(ino)
+            for node in gone:
+                self.arrivals.leaving.add(node.ino)
             return
-        if not self.arrivals.replaced(ino):
-            state.lets_go(ino, 0, (1 << 63) - 1)
-        state.drop_inode(node)
+        for node in gone:
+            if not self.arrivals.replaced(node.ino):
+                state.lets_go(node.ino, 0, (1 << 63) - 1)
+            state.drop_inode(node)
         state.end()
+
+    def _nameless(self, ino: int) -> Inode | None:
+        """The inode, if nobody can come to it any more."""
+        state = self.state
+        node = state.dirty.get(ino) or state.find(ino)
+        if node is None or node.nlink or ino == ROOT or self.handles.is_open(ino) or state.read_only:
+            return None
+        if self.arrivals.is_staged(ino) or (node.is_dir and self.arrivals.leaving.holds(ino)):
+            return None
+        return node
 
     def sync(self) -> Ticket | None:
         """What fsync must wait for; None where everything is on disk already. Raises `OSError`."""

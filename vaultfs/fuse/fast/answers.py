@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vaultfs.fuse.fast import wire
 from vaultfs.fuse.fast.wire import BODY, DATA_AT, OddRequestError, Op, fields, name_at
+from vaultfs.fuse.meaning import VIRTUAL
 from vaultfs.tree.incoming import NotHereError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _TELLS_NODE = frozenset((Op.LOOKUP, Op.MKDIR, Op.CREATE))
 _TELLS_HANDLE = frozenset((Op.OPEN, Op.CREATE))
+_FORGET_AT_ONCE = 256
 
 
 class Postponed(Exception):  # noqa: N818 - no error
@@ -49,6 +51,7 @@ class Answers:
     def __init__(self, meaning: Meaning) -> None:
         self.caller = Asker()
         self._meaning = meaning
+        self._forgotten: list[int] = []  # see `drop`
         table: dict[int, Handler] = {
             Op.LOOKUP: self._lookup,
             Op.FORGET: self._forget,
@@ -104,8 +107,17 @@ class Answers:
             self._let_go(ino, times)
 
     def _let_go(self, ino: int, times: int) -> None:
-        with suppress(OSError, NotHereError):  # nobody waits for an answer; the next start removes what has no name
-            self._meaning.let_go(ino, times)
+        if self._meaning.count_down(ino, times):
+            self._forgotten.append(ino)
+            if len(self._forgotten) >= _FORGET_AT_ONCE:
+                self.drop()
+
+    def drop(self) -> None:
+        """Do what is left to do for inodes that the kernel forgot: nobody waits for that, so it is put off."""
+        if self._forgotten:
+            inodes, self._forgotten = self._forgotten, []
+            with suppress(OSError, NotHereError):  # the next start removes what has no name
+                self._meaning.drop(inodes)
 
     def _mkdir(self, record: Record, size: int, unique: int, node: int) -> bytes:
         mode, self.caller.umask = fields(wire.PAIR, record, size)
@@ -142,6 +154,8 @@ class Answers:
 
     def _open(self, record: Record, size: int, unique: int, node: int) -> bytes:
         flags, _ = fields(wire.PAIR, record, size)
+        if node >= VIRTUAL:
+            self.drop()  # the status counts files
         opened = self._meaning.open_file(node, flags, self.caller)
         return wire.opened(unique, opened.handle, _flags(opened))
 

@@ -105,7 +105,7 @@ class FastLane:
         poll.register(number, select.POLLIN)
         ready, clock, read = poll.poll, time.perf_counter_ns, os.readv
         while True:
-            self._confirm()
+            self._put_off()
             slept = clock()
             await trio.lowlevel.wait_readable(number)
             now = clock()
@@ -135,7 +135,7 @@ class FastLane:
                 quick = True
                 answer(size)
                 if clock() > turn:
-                    self._confirm()
+                    self._put_off()
                     await trio.lowlevel.checkpoint()
                     turn = clock() + SLICE_NS
 
@@ -168,8 +168,10 @@ class FastLane:
         if reply is not None:
             self._reply(opcode, reply)
 
-    def _confirm(self) -> None:
-        """What an fsync has left to do: when nobody waits for an answer, which most often has made it needless."""
+    def _put_off(self) -> None:
+        """What is left to do when nobody waits for an answer, before others have their turn."""
+        self._answers.drop()
+        # What an fsync knows: most often some change has said it since.
         syncer = self._meaning.syncer
         rest, syncer.afterwards = syncer.afterwards, None
         if rest is not None:

@@ -18,7 +18,7 @@ from vaultfs.fuse.threads import OwnThreads
 from vaultfs.fuse.underway import Underway
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from vaultfs.tree import Inode, Tree
     from vaultfs.tree.incoming import NotHereError
@@ -105,10 +105,19 @@ class Base:
 
     def let_go(self, ino: int, times: int) -> None:
         """The kernel knows an inode so many times less; raises OSError where nobody would hear of it."""
-        if ino >= VIRTUAL:
-            self.virtual.forget(ino, times)
-        elif self.lookups.forget(ino, times):
+        if self.count_down(ino, times):
             self.tree.forget(ino)
+
+    def count_down(self, ino: int, times: int) -> bool:
+        """As `let_go`; True: none are left, and `drop` is to follow."""
+        if ino < VIRTUAL:
+            return self.lookups.forget(ino, times)
+        self.virtual.forget(ino, times)
+        return False
+
+    def drop(self, inodes: Iterable[int]) -> None:
+        """Inodes that the kernel does not know, unless it was told of them again since; raises OSError."""
+        self.tree.forget(*(ino for ino in inodes if not self.lookups.knows(ino)))
 
     def make(
         self,
