@@ -226,7 +226,10 @@ class Operations(Meaning, pyfuse3.Operations):
 
     @answered
     def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
-        return self.attribute(inode, name)
+        value = self.attribute(inode, name)
+        if value is None:
+            raise FUSEError(errno.ENODATA)
+        return value
 
     @answered
     def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:

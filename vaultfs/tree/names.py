@@ -39,14 +39,19 @@ class Names:
 
     def lookup(self, parent: int, name: bytes) -> Inode:
         """The inode that `name` in directory `parent` stands for."""
+        node = self.find(parent, name)
+        if node is None:
+            raise error(errno.ENOENT)
+        return node
+
+    def find(self, parent: int, name: bytes) -> Inode | None:
+        """As `lookup`; None where there is no such name, which is asked for before each new file."""
         if len(name) > NAME_MAX:
             raise error(errno.ENAMETOOLONG)
         # Also what a part of an expansion brought is not seen yet: a newer version may still sweep it away.
         self._expanded(parent)
         entry = self._state.entry(parent, name)
-        if entry is None:
-            raise error(errno.ENOENT)
-        return self._state.inode(entry.ino)
+        return None if entry is None else self._state.inode(entry.ino)
 
     def _expanded(self, ino: int) -> Inode:
         """The directory. Raises `NotHereError` as long as nobody knows what is in it."""

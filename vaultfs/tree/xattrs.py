@@ -60,6 +60,13 @@ class Xattrs:
 
     def get(self, ino: int, name: bytes) -> bytes:
         """The value. ENODATA where there is none."""
+        value = self.find(ino, name)
+        if value is None:
+            raise error(errno.ENODATA)
+        return value
+
+    def find(self, ino: int, name: bytes) -> bytes | None:
+        """The value; None where there is none, as the kernel asks each new file for one."""
         node = self._state.inode(ino)
         own = self._own.get(name)
         if own is not None:
@@ -68,7 +75,7 @@ class Xattrs:
             value = self._state.one("SELECT value FROM xattr WHERE ino=? AND name=?", ino, name)
             if value is not None:
                 return bytes(value)
-        raise error(errno.ENODATA)
+        return None
 
     def list(self, ino: int) -> list[bytes]:
         """The names."""

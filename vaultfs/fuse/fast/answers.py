@@ -236,6 +236,8 @@ class Answers:
     def _getxattr(self, record: Record, size: int, unique: int, node: int) -> bytes:
         room, _ = fields(wire.PAIR, record, size)
         value = self._meaning.attribute(node, name_at(record, size, BODY + wire.PAIR.size))
+        if value is None:
+            return wire.error(unique, errno.ENODATA)
         if not room:
             return wire.length_only(unique, len(value))
         if len(value) > room:

@@ -56,15 +56,11 @@ class AttributeCalls(Base):
             clear_privileges=(size is not None and caller.uid != 0) or new_owner,
         )
 
-    def attribute(self, ino: int, name: bytes) -> bytes:
-        """See getxattr(2)."""
+    def attribute(self, ino: int, name: bytes) -> bytes | None:
+        """See getxattr(2); None: ENODATA."""
         if ino >= VIRTUAL:
-            raise refusal(errno.ENODATA)
-        if name == CONFLICTS:
-            if (value := self.conflicts_of(ino)) is None:
-                raise refusal(errno.ENODATA)
-            return value
-        return self.tree.xattrs.get(ino, name)
+            return None
+        return self.conflicts_of(ino) if name == CONFLICTS else self.tree.xattrs.find(ino, name)
 
     def attribute_names(self, ino: int) -> list[bytes]:
         """See listxattr(2)."""

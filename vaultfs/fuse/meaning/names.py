@@ -29,8 +29,10 @@ class NameCalls(Base):
         if self.underway and caller.pid in self.own and self.underway.is_placed(parent, name):
             return NOT_YET  # what is there already comes to be there, for all who watch, by the rename that follows
         try:
-            inode = self.tree.names.lookup(parent, name)
+            inode = self.tree.names.find(parent, name)
         except FileNotFoundError:
+            return ABSENT
+        if inode is None:
             return ABSENT
         self.lookups.add(inode.ino)
         return inode
