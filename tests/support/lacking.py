@@ -36,7 +36,7 @@ def prepare(tree: Tree) -> None:
 
     for method in ("pieces", "write", "truncate"):
         guard(content, method, "content")
-    for method in ("lookup", "listing", "make", "unlink", "rmdir", "rename"):
+    for method in ("find", "listing", "make", "unlink", "rmdir", "rename"):
         guard(names, method, "directory")
 
 
