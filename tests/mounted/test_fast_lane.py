@@ -137,6 +137,24 @@ async def test_what_the_kernel_forgot_goes_when_nobody_waits_all_by_one_record()
 
 
 @pytest.mark.trio
+async def test_what_is_forgotten_twice_goes_once() -> None:
+    """A file is dropped from the cache, found again, removed and dropped, all before anybody else has a turn."""
+    async with kernel() as asked:
+        tree = asked.meaning.tree
+        before = tree.state.files
+        ino, handle = await made(asked)
+        await asked.ask(record(Op.RELEASE, 0, struct.pack("=QIIQ", handle, 0, 0, 0)))
+        found, removed = record(Op.LOOKUP, ROOT, b"file\0"), record(Op.UNLINK, ROOT, b"file\0")
+        for sent in (forget(ino), found, removed, forget(ino)):
+            os.write(asked.socket.fileno(), sent)
+        for _ in range(2):
+            assert (await asked.hear())[0] == 0
+        await trio.testing.wait_all_tasks_blocked()
+        assert tree.state.find(ino) is None
+        assert tree.state.files == before
+
+
+@pytest.mark.trio
 async def test_the_status_counts_what_was_just_removed() -> None:
     async with kernel() as asked:
         ino, handle = await made(asked)

@@ -18,9 +18,7 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 NICE = 10  # a tenth of a processor that is wanted elsewhere, all of one that is not
-TURN_NS = (
-    100_000_000  # the longest turn that Linux grants: who asks for shorter ones, as all others do, is let in at once
-)
+TURN_NS = 100_000_000  # the longest turn that Linux grants: who wants a shorter one, as all others do, goes first
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274, "riscv64": 274}  # no C library of ours knows it by name
 _SCHED_ATTR = struct.Struct("<IIQiIQQQ")  # size, policy (0: usual), flags, nice, priority, runtime, deadline, period
 

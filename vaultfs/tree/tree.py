@@ -111,7 +111,8 @@ class Tree:
         Where the disk takes nothing just now they go later, since nobody says it twice.
         """
         state = self.state
-        gone = [node for ino in inodes if (node := self._nameless(ino)) is not None]
+        # Once each: what was forgotten, looked up again, removed and forgotten comes twice.
+        gone = [node for ino in dict.fromkeys(inodes) if (node := self._nameless(ino)) is not None]
         if not gone:
             return
         try:
