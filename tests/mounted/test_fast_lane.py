@@ -76,35 +76,6 @@ async def test_whatever_comes_is_answered_and_harms_nothing(seed: int) -> None:
         assert [problem for problem in check_tree(asked.meaning.tree, read_data=True) if problem is not None] == []
 
 
-@pytest.mark.trio
-async def test_what_an_fsync_knows_is_noted_by_the_next_change_or_when_nothing_comes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("vaultfs.fuse.syncer.INLINE_NS", 1 << 62)  # however slow this disk is
-    async with kernel() as asked:
-        _, handle = await made(asked)
-        journal = asked.meaning.tree.state.journal
-        write, fsync = record(Op.WRITE, 0, range_of(handle, 0, 5) + b"hello"), record(Op.FSYNC, 2, bytes(16))
-        assert (await asked.ask(write))[0] == 0
-        assert (await asked.ask(fsync))[0] == 0
-        await trio.testing.wait_all_tasks_blocked()
-        assert journal.note == journal.lsn, "nothing followed"
-        before = journal.lsn
-        for sent in (write, fsync, write):
-            os.write(asked.socket.fileno(), sent)  # they lie there at once
-        for _ in range(3):
-            assert (await asked.hear())[0] == 0
-        await trio.testing.wait_all_tasks_blocked()
-        assert journal.lsn == before + 2, "the second write says what the fsync knew"
-        assert journal.said == journal.synced == before + 1
-        for sent in (write, fsync, *[record(Op.GETATTR, 2, bytes(16))] * 3):
-            os.write(asked.socket.fileno(), sent)
-        for _ in range(5):
-            assert (await asked.hear())[0] == 0
-        await trio.testing.wait_all_tasks_blocked()
-        assert journal.note == journal.lsn == before + 4, "no question changes anything"
-
-
 def forget(ino: int, times: int = 1) -> bytes:
     return record(Op.FORGET, ino, struct.pack("=Q", times))
 

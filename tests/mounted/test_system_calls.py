@@ -82,9 +82,7 @@ def test_a_line_that_is_synced_waits_for_the_disk_once(alone: Machine, top: Path
             file.flush()
             os.fsync(file.fileno())
     writes = journal(calls)
-    assert TIMES <= len(writes) <= 3.2 * TIMES, (
-        "the line, its time, and what the fsync knew where nothing follows at once"
-    )
+    assert TIMES <= len(writes) <= 3.2 * TIMES, "the line, its time, and what the fsync knew"
     assert sum(writes) <= 16_000 * TIMES
     assert TIMES <= waits(calls) <= TIMES + 6
 

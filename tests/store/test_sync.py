@@ -12,7 +12,6 @@ from tests.store.stores import make_file
 
 if TYPE_CHECKING:
     from tests.store.stores import StoreMaker
-    from vaultfs.tree.sync import Ticket
 
 
 def test_nothing_is_waited_for_twice(stores: StoreMaker) -> None:
@@ -40,31 +39,6 @@ def test_what_was_written_while_another_ticket_ran_is_still_to_be_waited_for(sto
     second.run()
     second.done()
     assert tree.sync() is None
-
-
-def test_what_is_known_to_be_on_disk_is_noted_once(stores: StoreMaker) -> None:
-    """By a frame of its own only where no other frame says so."""
-    tree = stores.new()
-    node = make_file(tree, b"a", b"x")
-    journal = tree.state.journal
-
-    def synced() -> Ticket:
-        ticket = tree.sync()
-        assert ticket is not None
-        ticket.run()
-        assert ticket.noted()
-        return ticket
-
-    ticket = synced()
-    ticket.confirm()
-    assert journal.lsn == ticket.lsn + 1 == journal.note
-    tree.content.write(node.ino, 0, b"y")
-    ticket = synced()
-    tree.content.write(node.ino, 0, b"z")
-    ticket.confirm()
-    assert journal.lsn == ticket.lsn + 1
-    assert journal.note < ticket.lsn, "the write has said so"
-    assert tree.sync() is not None, "and is to be waited for itself"
 
 
 def test_two_tickets_at_once_each_cover_everything(stores: StoreMaker) -> None:

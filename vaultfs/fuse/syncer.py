@@ -67,8 +67,7 @@ class Syncer:
     def at_once(self) -> bool:
         """Wait here for a quick disk that nobody else waits for; False: `sync` is to be awaited. Raises OSError.
 
-        What is in `afterwards` then has to be called, and forgotten, before anybody else has a turn: once the answer
-        is out, and nothing else is there to be answered.
+        What is in `afterwards` then has to be called, and forgotten, before anything else: once the answer is out.
         """
         if self._running is not None or self._next is not None or self._average_ns > INLINE_NS:
             return False

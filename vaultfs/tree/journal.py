@@ -92,7 +92,6 @@ class Journal:
         self.lsn = lsn  # of the last frame written
         self.synced = lsn  # of the last frame known to be on disk
         self._tail = b""  # what the newest segment has in its last page
-        self.said = -1  # what the last frame that was written knew to be on disk
         self.note = -1  # of the last frame that only said so
         self.bytes_since_checkpoint = 0
         self._number = 0
@@ -180,20 +179,19 @@ class Journal:
         frame, padding = segment.codec.frame(offset, (lsn, self.synced, changes), data)
         self._put(segment.slot.fd, frame, offset)
         self.lsn = segment.last_lsn = lsn
-        self.said = self.synced
         segment.used = offset + len(frame)
         segment.data_end = segment.used - padding
         self.bytes_since_checkpoint += len(frame)
         return segment, offset, len(frame)
 
     def confirm(self) -> None:
-        """Notes, in an empty frame, what is now known to be on disk, unless a frame has said so meanwhile.
+        """Notes, in an empty frame, what is now known to be on disk.
 
         The note itself is not synced. It survives SIGKILL, and then tells damage in what fsync had confirmed from
         what a power cut may have taken.
         """
         segment = self.segments[-1] if self.segments else None
-        if self.said == self.synced or segment is None or self._frozen or segment.used + _NOTE_BYTES > SEGMENT_BYTES:
+        if segment is None or self._frozen or segment.used + _NOTE_BYTES > SEGMENT_BYTES:
             return
         self.append([])
         self.note = self.lsn

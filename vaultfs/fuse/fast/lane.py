@@ -97,6 +97,7 @@ class FastLane:
                 self._nursery.start_soon(self._replies)
                 self._nursery.start_soon(self._send_rest)
                 await self._serve()
+                self._answers.drop()
                 self._nursery.cancel_scope.cancel()
 
     async def _serve(self) -> None:  # noqa: C901 - one loop, every turn of which is paid for by each request
@@ -105,7 +106,7 @@ class FastLane:
         poll.register(number, select.POLLIN)
         ready, clock, read = poll.poll, time.perf_counter_ns, os.readv
         while True:
-            self._put_off()
+            self._answers.drop()  # before others have their turn
             slept = clock()
             await trio.lowlevel.wait_readable(number)
             now = clock()
@@ -135,7 +136,7 @@ class FastLane:
                 quick = True
                 answer(size)
                 if clock() > turn:
-                    self._put_off()
+                    self._answers.drop()  # before others have their turn
                     await trio.lowlevel.checkpoint()
                     turn = clock() + SLICE_NS
 
@@ -167,11 +168,11 @@ class FastLane:
             reply = self._failed(error, opcode, bytes(record[:size]))
         if reply is not None:
             self._reply(opcode, reply)
+        if opcode == Op.FSYNC or opcode == Op.FSYNCDIR:  # noqa: PLR1714 - on every request's way
+            self._confirm()
 
-    def _put_off(self) -> None:
-        """What is left to do when nobody waits for an answer, before others have their turn."""
-        self._answers.drop()
-        # What an fsync knows: most often some change has said it since.
+    def _confirm(self) -> None:
+        """What an fsync has left to do when the answer is out."""
         syncer = self._meaning.syncer
         rest, syncer.afterwards = syncer.afterwards, None
         if rest is not None:
