@@ -58,6 +58,7 @@ class Replay:
         """
         started = clock.steady()
         self._synced = max(self._proven(segments), after)
+        segments = _followed(segments)
         lsn = after
         for position, segment in enumerate(segments):
             first = segment.codec.first_lsn
@@ -304,6 +305,18 @@ def _edited(before: Inode, after: Inode) -> bool:
         # A directory is stamped by what happens to its names too.
         return (before.mode, before.uid, before.gid, before.scope) != (after.mode, after.uid, after.gid, after.scope)
     return (before.writer, before.counter, before.written) != (after.writer, after.counter, after.written)
+
+
+def _followed(segments: list[Segment]) -> list[Segment]:
+    """Without those that an earlier start gave up, since they followed on what never became durable.
+
+    It went on with a new segment, from a number that is not above theirs: they are not what is missing before it.
+    """
+    out: list[Segment] = []
+    for segment in reversed(segments):
+        if not out or segment.codec.first_lsn <= out[-1].codec.first_lsn:
+            out.append(segment)
+    return out[::-1]
 
 
 def restore(state: State, blocks: Blocks) -> None:
