@@ -20,6 +20,17 @@ def sync(tree: Tree) -> None:
     ticket.done()
 
 
+def lose(tree: Tree, lost: bytes, then: bytes) -> None:
+    """The record of the file `lost` ends a segment, and did not reach the disk; that of `then` begins the next."""
+    journal = tree.state.journal
+    old = journal.segments[-1]
+    end = old.used
+    make_file(tree, lost)
+    journal.begin_segment()
+    make_file(tree, then)
+    os.pwrite(old.slot.fd, bytes(old.used - end), end)
+
+
 def test_an_empty_segment_behind_a_note_is_no_damage(stores: StoreMaker) -> None:
     """The segment whose last record only says what was synced is free; the next one was begun for nothing."""
     tree = stores.new()
@@ -42,13 +53,7 @@ def test_records_that_a_power_cut_took_are_not_missed_later(stores: StoreMaker) 
     tree = stores.new()
     make_file(tree, b"one")
     sync(tree)
-    journal = tree.state.journal
-    old = journal.segments[-1]
-    end = old.used
-    make_file(tree, b"lost")
-    journal.begin_segment()
-    make_file(tree, b"lost too")
-    os.pwrite(old.slot.fd, bytes(old.used - end), end)  # no page of it had reached the disk
+    lose(tree, b"lost", b"lost too")
     tree = stores.crash(tree)
     assert tree.health == []
     assert names_of(tree).keys() == {b"one"}
@@ -63,14 +68,8 @@ def test_records_that_a_power_cut_took_are_not_missed_later(stores: StoreMaker) 
 def test_what_is_missing_is_still_told(stores: StoreMaker) -> None:
     tree = stores.new()
     make_file(tree, b"one")
-    journal = tree.state.journal
-    old = journal.segments[-1]
-    end = old.used
-    make_file(tree, b"gone")
-    journal.begin_segment()
-    make_file(tree, b"two")
+    lose(tree, b"gone", b"two")
     sync(tree)
-    os.pwrite(old.slot.fd, bytes(old.used - end), end)
     tree = stores.crash(tree)
     assert any("damaged" in line for line in tree.health)
     assert names_of(tree).keys() == {b"one", b"two"}
