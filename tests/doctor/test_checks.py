@@ -19,7 +19,7 @@ from vaultfs.agents.profiles import profiles
 from vaultfs.daemon.card import Card
 from vaultfs.daemon.paths import places
 from vaultfs.daemon.presence import DrivenFact, DriverFact, LeaseFact
-from vaultfs.daemon.status import HealthFact, OpenFact, Status
+from vaultfs.daemon.status import FuseFact, HealthFact, OpenFact, Status
 from vaultfs.daemon.sync_status import (
     AlarmFact,
     CommitFact,
@@ -222,3 +222,26 @@ def test_a_check_that_fails_stops_no_other(scene: Scene, monkeypatch: pytest.Mon
     assert begun == list(CHECKS)
     assert found[0].check == "fuse"
     assert "Input/output error" in found[0].text
+
+
+@pytest.mark.parametrize(
+    ("halts", "wakes", "told_so"),
+    [
+        ("0", "/dev/cpu_dma_latency: Permission denied", True),
+        ("0", "yes", False),
+        ("200000", "/dev/cpu_dma_latency: Permission denied", False),
+        (None, "/dev/cpu_dma_latency: Permission denied", False),
+        ("0", "", False),
+    ],
+)
+def test_a_processor_that_is_halted_between_requests(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, halts: str | None, wakes: str, told_so: bool
+) -> None:
+    monkeypatch.setattr(machine, "POLLING", tmp_path / "polling")
+    if halts is not None:
+        (tmp_path / "polling").write_text(halts)
+    assert scene.status is not None
+    scene.status = msgspec.structs.replace(scene.status, fuse=FuseFact("handshake", "", "both", quick_wakes=wakes))
+    found = list(machine.wakes(scene))
+    assert [one.severity for one in found] == [Severity.NOTE] * told_so
+    assert all("Permission denied" in one.text and str(machine.POLLING) in (one.mend or "") for one in found)

@@ -16,6 +16,7 @@ import trio
 from vaultfs.crypto.keys import VaultKeys
 from vaultfs.fuse.fast import wire
 from vaultfs.fuse.fast.lane import Device, FastLane
+from vaultfs.fuse.fast.quick_wakes import QuickWakes
 from vaultfs.fuse.notes import ByDevice
 from vaultfs.fuse.operations import Operations
 from vaultfs.tree import Device as Machine
@@ -71,7 +72,7 @@ def new_tree(base: Path) -> Tree:
 
 
 @contextlib.asynccontextmanager
-async def kernel() -> AsyncIterator[Kernel]:
+async def kernel(wakes: QuickWakes | None = None) -> AsyncIterator[Kernel]:
     """A lane that serves an empty tree, as long as the block lasts."""
     base = Path(tempfile.mkdtemp(prefix=f"vaultfs-test-{os.environ['VAULTFS_TEST_RUN'][:8]}-", dir="/var/tmp"))
     pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
@@ -82,7 +83,7 @@ async def kernel() -> AsyncIterator[Kernel]:
     meaning = Operations(tree, lambda: b"{}")
     device = Device(theirs.detach())
     meaning.notes = ByDevice(device)
-    lane = FastLane(meaning, device, relay, 1 << 20)
+    lane = FastLane(meaning, device, relay, 1 << 20, wakes or QuickWakes(wanted=False))
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lane.run)

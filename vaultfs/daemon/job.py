@@ -133,7 +133,11 @@ def prepare(
     name = vault.name
     given = words or [config.text("mount_options", vault=name)]
     options = MountOptions.parse(given, read_only=config.truth("read_only", flag=read_only, vault=name))
-    options = replace(options, lane=config.text("lane", flag=lane, vault=name))
+    options = replace(
+        options,
+        lane=config.text("lane", flag=lane, vault=name),
+        quick_wakes=config.truth("quick_wakes", vault=name),
+    )
     return Job(
         vault=vault,
         mountpoint=place_of(mountpoint),

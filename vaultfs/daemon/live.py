@@ -70,7 +70,8 @@ class LiveStatus:
             text += f" ({report.detail})"
         lane = PYFUSE3 if report.lane is None else BOTH
         self._fixed = msgspec.structs.replace(
-            self._fixed, fuse=FuseFact(report.way, text, lane, missing=report.missing)
+            self._fixed,
+            fuse=FuseFact(report.way, text, lane, missing=report.missing, quick_wakes=report.quick_wakes),
         )
 
     def now(self) -> Status:

@@ -50,6 +50,7 @@ SETTINGS = {
             "What answers the kernel: our own loop and pyfuse3 for the rest (both), or pyfuse3 alone.",
             choices=LANES,
         ),
+        Setting("quick_wakes", default=True, help="Keep processors awake while requests come quickly (root's mounts)."),
         Setting("mount_timeout", 600.0, "Seconds `mount` waits for the mount to answer.", least=1),
         Setting("umount_timeout", 60.0, "Seconds `umount` waits for open files and for saving."),
         Setting(

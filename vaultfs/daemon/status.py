@@ -68,7 +68,8 @@ class FuseFact(msgspec.Struct, frozen=True):
     """How the kernel is talked to: mode is `handshake` (fast) or `plain`, text says why.
 
     `lane`: `both`, or `pyfuse3` alone. `requests`: how many of each kind came; `passed_on`: of those, how many pyfuse3
-    answered (both are empty where it answers all). `missing`: what the kernel does not offer.
+    answered (both are empty where it answers all). `missing`: what the kernel does not offer. `quick_wakes`: `yes`, or
+    why processors are not kept awake between requests that come quickly (empty where pyfuse3 answers all).
     """
 
     mode: str = ""
@@ -76,6 +77,7 @@ class FuseFact(msgspec.Struct, frozen=True):
     lane: str = PYFUSE3
     requests: dict[str, int] = msgspec.field(default_factory=dict)
     passed_on: int = 0
+    quick_wakes: str = ""
     missing: list[str] = msgspec.field(default_factory=list)
 
 

@@ -72,6 +72,7 @@ class MountOptions:
     """How to mount. `flags` are those of mount(2); `handshake=False` leaves the INIT talk to libfuse alone.
 
     `lane`: whether frequent requests are answered by our own loop and the rest by pyfuse3, or all by that.
+    `quick_wakes`: whether that loop keeps the processors awake while requests come one upon the other.
     `source` is what `findmnt` shows as such: `mount -a` knows by it that an fstab line is mounted already.
     """
 
@@ -81,6 +82,7 @@ class MountOptions:
     handshake: bool = True
     source: str = SOURCE
     lane: str = BOTH
+    quick_wakes: bool = True
 
     @classmethod
     def default(cls, *, read_only: bool = False) -> MountOptions:

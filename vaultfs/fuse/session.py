@@ -21,6 +21,7 @@ from vaultfs.fuse import handshake, kernel, mount, mountinfo, protocol
 from vaultfs.fuse.answering import FETCH_SECONDS
 from vaultfs.fuse.eager import EagerWait
 from vaultfs.fuse.fast.lane import Device, FastLane
+from vaultfs.fuse.fast.quick_wakes import QuickWakes
 from vaultfs.fuse.notes import ByDevice
 from vaultfs.fuse.operations import Operations
 from vaultfs.fuse.options import BOTH
@@ -57,6 +58,7 @@ class MountReport:
     detail: str = ""  # why not the handshake
     protocol: str = ""
     lane: FastLane | None = None  # None: pyfuse3 answers everything
+    quick_wakes: str = ""  # "yes", or why not
     missing: list[str] = field(default_factory=list)  # what the kernel does not offer
     notes: list[str] = field(default_factory=list)
 
@@ -133,7 +135,9 @@ async def _attach(operations: Operations, place: str, options: MountOptions, rep
             else:
                 kept = Device(agreement.descriptor)
                 operations.notes = ByDevice(kept)
-                report.lane = FastLane(operations, kept, agreement.relay, agreement.max_write)
+                wakes = QuickWakes(wanted=options.quick_wakes)
+                report.quick_wakes = wakes.lack or "yes"
+                report.lane = FastLane(operations, kept, agreement.relay, agreement.max_write, wakes)
             return
     else:
         report.detail = "switched off"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 CHECKS: dict[str, Callable[[Scene], Iterator[Finding]]] = {
     "fuse": machine.fuse,
+    "wakes": machine.wakes,
     "rclone": machine.rclone,
     "space": machine.room,
     "mount": sync.mount,

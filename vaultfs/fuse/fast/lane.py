@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from vaultfs.fuse.fast.answers import Reply
+    from vaultfs.fuse.fast.quick_wakes import QuickWakes
     from vaultfs.fuse.meaning import Meaning
 
 _log = logging.getLogger(__name__)
@@ -60,11 +61,14 @@ class Device:
 class FastLane:
     """One mount's. `run` serves until the kernel lets go, or `stop` is called."""
 
-    def __init__(self, meaning: Meaning, device: Device, relay: socket.socket, max_write: int) -> None:
+    def __init__(
+        self, meaning: Meaning, device: Device, relay: socket.socket, max_write: int, wakes: QuickWakes
+    ) -> None:
         self.counts = [0] * Op.MOST  #: requests by opcode
         self.relayed = 0  #: of those, how many went to pyfuse3
         self._device = device
         self._relay = relay
+        self._wakes = wakes
         self._meaning = meaning
         self._answers = Answers(meaning)
         self._buffer = bytearray(max_write + HEAD_BYTES)
@@ -89,6 +93,7 @@ class FastLane:
         """Let go of the kernel and of libfuse."""
         self._device.close()
         self._relay.close()
+        self._wakes.close()
 
     async def run(self) -> None:
         """Until the mount is gone."""
@@ -101,7 +106,7 @@ class FastLane:
                 self._nursery.cancel_scope.cancel()
 
     async def _serve(self) -> None:  # noqa: C901 - one loop, every turn of which is paid for by each request
-        number, buffers, answer = self._device.number, [self._buffer], self._answer
+        number, buffers, answer, wakes = self._device.number, [self._buffer], self._answer, self._wakes
         poll = select.poll()
         poll.register(number, select.POLLIN)
         ready, clock, read = poll.poll, time.perf_counter_ns, os.readv
@@ -109,7 +114,7 @@ class FastLane:
             self._answers.drop()  # before others have their turn
             slept = clock()
             await trio.lowlevel.wait_readable(number)
-            now = clock()
+            now = wakes.last = clock()
             quick, turn, piled = now - slept < QUICK_NS, now + SLICE_NS, False
             while True:
                 waited = not piled and not ready(0)
@@ -133,12 +138,16 @@ class FastLane:
                 if not size:
                     return
                 piled = not waited  # where one lay ready, more may: not asked for, one costs less
+                if quick and wakes.available:
+                    wakes.ask()
+                    self._nursery.start_soon(wakes.end_when_quiet)
                 quick = True
                 answer(size)
                 if clock() > turn:
                     self._answers.drop()  # before others have their turn
                     await trio.lowlevel.checkpoint()
-                    turn = clock() + SLICE_NS
+                    wakes.last = clock()
+                    turn = wakes.last + SLICE_NS
 
     def _answer(self, size: int) -> None:
         record = self._buffer
