@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_WAIT_BEFORE, _WRITE, _WAIT_AFTER = 1, 2, 4
+_sync_file_range = ctypes.CDLL(None, use_errno=True).sync_file_range
+_sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+
+
+def write_out(descriptor: int, offset: int = 0, length: int = 0, *, wait: bool) -> None:
+    """Has the kernel write dirty pages of a file (to its end where `length` is 0), and waits for them if asked to.
+
+    That makes nothing durable, and does not take the place of fsync. Raises `OSError`.
+    """
+    flags = _WAIT_BEFORE | _WRITE | _WAIT_AFTER if wait else _WRITE
+    if _sync_file_range(descriptor, offset, length, flags):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), "sync_file_range")
 
 
 def sync_path(path: Path) -> None:

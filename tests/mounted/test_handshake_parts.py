@@ -131,6 +131,24 @@ def test_an_error_reaches_all_who_share_the_run_and_not_the_next() -> None:
     trio.run(main)
 
 
+def test_an_fsync_is_expected_where_they_come_after_most_writes() -> None:
+    syncer = Syncer(lambda: None)
+
+    def expects() -> bool:
+        syncer.afterwards = None
+        syncer.wrote(print)
+        return syncer.afterwards is print
+
+    assert not any(expects() for _ in range(5)), "nobody ever asked"
+    for _ in range(10):
+        assert syncer.at_once()
+        assert all(expects() for _ in range(2)), "a database writes a few pages each time"
+    assert sum(expects() for _ in range(50)) <= 3, "what the kernel writes back by itself"
+    assert syncer.at_once()
+    assert expects(), "one that saves now and then"
+    syncer.close()
+
+
 def test_a_slow_disk_is_waited_for_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(syncers, "INLINE_NS", -1)
     threads = []

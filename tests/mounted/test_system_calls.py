@@ -61,6 +61,11 @@ def waits(calls: Calls) -> int:
     return len(calls.of(SYNC, "/journal/segment")) + len(calls.of(SYNC, "/packs/"))
 
 
+def early(calls: Calls) -> int:
+    """How often records were sent on their way to the disk while nobody waited for them yet."""
+    return len(calls.of({"sync_file_range"}, "/journal/"))
+
+
 def test_a_small_file_is_answered_and_written_down_once(alone: Machine, top: Path) -> None:
     with traced(alone.pid()) as calls:
         for number in range(TIMES):
@@ -73,6 +78,7 @@ def test_a_small_file_is_answered_and_written_down_once(alone: Machine, top: Pat
     assert TIMES <= len(writes) <= 3.2 * TIMES, "CREATE, WRITE and the times"
     assert sum(writes) <= 14_000 * TIMES, "whole pages"
     assert waits(calls) <= 4, "nobody asked for the disk"
+    assert early(calls) <= 3, "nor will"
 
 
 def test_a_line_that_is_synced_waits_for_the_disk_once(alone: Machine, top: Path) -> None:
@@ -85,6 +91,7 @@ def test_a_line_that_is_synced_waits_for_the_disk_once(alone: Machine, top: Path
     assert TIMES <= len(writes) <= 3.2 * TIMES, "the line, its time, and what the fsync knew"
     assert sum(writes) <= 16_000 * TIMES
     assert TIMES <= waits(calls) <= TIMES + 6
+    assert TIMES - 1 <= early(calls) <= TIMES + 6, "on its way to the disk before the fsync"
 
 
 def test_a_save_waits_for_the_disk_once(alone: Machine, top: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.store.stores import FILE
 from vaultfs.tree import ROOT
+from vaultfs.tree.check import check_tree
 
 if TYPE_CHECKING:
     from tests.store.stores import StoreMaker
@@ -37,3 +38,21 @@ def test_what_a_person_changes_is_a_write_now(stores: StoreMaker) -> None:
         pass
     tree.attributes.set(ino, mode=0o600, mtime=later - SECOND)
     assert tree.inode(ino).written > later, "chmod"
+
+
+def test_times_of_what_has_no_name_any_more_are_not_written_down(stores: StoreMaker) -> None:
+    tree = stores.new()
+    ino = tree.names.make(ROOT, b"f", FILE, 1000, 1000).ino
+    handle = tree.handles.open(ino, writable=True, pid=1)
+    tree.names.unlink(ROOT, b"f")
+    before = tree.state.journal.lsn
+    tree.attributes.set(ino, mtime=5 * SECOND, ctime=7 * SECOND, mode=0o600)
+    assert tree.state.journal.lsn == before
+    node = tree.inode(ino)
+    assert (node.mtime, node.ctime, node.mode & 0o777) == (5 * SECOND, 7 * SECOND, 0o600), "who has it open sees them"
+    tree.attributes.set(ino, size=10)
+    assert tree.state.journal.lsn > before, "what is in it still is"
+    tree.handles.release(handle)
+    tree = stores.crash(tree)
+    assert tree.names.find(ROOT, b"f") is None
+    assert list(check_tree(tree)) == []

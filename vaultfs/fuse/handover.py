@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from vaultfs.fuse import kernel as calls
+from vaultfs.durable import write_out
 from vaultfs.fuse import virtual
 from vaultfs.fuse.threads import through_mount
 
@@ -68,7 +68,7 @@ def _one(directory: int, name: str) -> None:
     # Not to be kept waiting, should it be a FIFO; that has no pages.
     descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
-        calls.hand_over(descriptor)
+        write_out(descriptor, wait=True)
     except OSError as error:
         if error.errno != errno.ESPIPE:
             raise

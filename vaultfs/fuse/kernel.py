@@ -1,4 +1,4 @@
-"""The few system calls the standard library does not offer: mount, umount2, sync_file_range, capset..."""
+"""The few system calls the standard library does not offer: mount, umount2, capset..."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ UMOUNT_NOFOLLOW = 8
 CAP_SYS_RESOURCE = 24
 _CLONE_FILES = 0x400
 _RENAME_EXCHANGE = 2
-_WRITE_AND_WAIT = 1 | 2 | 4  # SYNC_FILE_RANGE_WAIT_BEFORE, _WRITE, _WAIT_AFTER
 _CAPABILITY_VERSION_3 = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -80,12 +79,6 @@ def exchange(old: bytes, new: bytes, directory: int) -> None:
     """Two names change places; a relative `old` is one in the directory with that descriptor. Raises OSError."""
     at = ctypes.c_int(directory)
     _check(_libc.renameat2(at, old, at, new, ctypes.c_uint(_RENAME_EXCHANGE)), "renameat2")
-
-
-def hand_over(descriptor: int) -> None:
-    """Have the kernel write a file's dirty pages to its file system, and wait for that; raises OSError."""
-    zero = ctypes.c_int64(0)
-    _check(_libc.sync_file_range(descriptor, zero, zero, ctypes.c_uint(_WRITE_AND_WAIT)), "sync_file_range")
 
 
 def unshare_descriptors() -> None:

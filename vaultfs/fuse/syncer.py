@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # So long that a busy processor is not taken for a slow disk: beside other work a thread's turns cost more than that.
 INLINE_NS = 2_000_000
+# An fsync makes the next of them likely, and each WRITE less so: a database sends a few of these each time.
+_FSYNC_ADDS, _MOST_LIKELY, _LIKELY = 3, 5, 2
 _OLD_WEIGHT, _ALL_WEIGHT = 7, 8
 
 
@@ -54,7 +56,7 @@ class _Round:
 class Syncer:
     """Group commit over `take`, which gives the ticket for everything done so far (None: nothing to do)."""
 
-    __slots__ = ("_average_ns", "_next", "_running", "_take", "_thread", "afterwards")
+    __slots__ = ("_average_ns", "_likely", "_next", "_running", "_take", "_thread", "afterwards")
 
     def __init__(self, take: Callable[[], Ticket | None]) -> None:
         self._take = take
@@ -62,13 +64,16 @@ class Syncer:
         self._running: _Round | None = None
         self._next: _Round | None = None
         self._average_ns = 0
+        self._likely = 0
         self.afterwards: Callable[[], None] | None = None
 
     def at_once(self) -> bool:
         """Wait here for a quick disk that nobody else waits for; False: `sync` is to be awaited. Raises OSError.
 
-        What is in `afterwards` then has to be called, and forgotten, before anything else: once the answer is out.
+        What is in `afterwards` then has to be called, and forgotten, before anything else: once the answer is out. So
+        it is after `wrote`.
         """
+        self._likely = min(self._likely + _FSYNC_ADDS, _MOST_LIKELY)
         if self._running is not None or self._next is not None or self._average_ns > INLINE_NS:
             return False
         ticket = self._take()
@@ -80,6 +85,13 @@ class Syncer:
         if ticket.noted():
             self.afterwards = ticket.confirm
         return True
+
+    def wrote(self, sync_soon: Callable[[], None]) -> None:
+        """A WRITE is done. If an fsync is likely to be next, `sync_soon` is put into `afterwards`."""
+        if self._likely:
+            if self._likely >= _LIKELY:
+                self.afterwards = sync_soon
+            self._likely -= 1
 
     async def sync(self) -> None:
         """Return when all that was done before the call is on disk; raises OSError."""

@@ -28,7 +28,7 @@ class Attributes:
         self._content = content
         self._xattrs = xattrs
 
-    def set(  # noqa: C901  # one attribute after the other
+    def set(  # noqa: C901, PLR0912  # one attribute after the other
         self,
         ino: int,
         *,
@@ -81,7 +81,11 @@ class Attributes:
                 self._content.truncate(node, size)
                 state.put_inode(node)
         finally:
-            state.end()
+            if node.nlink or size is not None:
+                state.end()
+            else:
+                # The kernel sends the times of what was removed or replaced, too. No start will see that again.
+                state.end_unlogged()
         return node
 
 

@@ -163,7 +163,7 @@ class State(Rows):
             raise
 
     def end_unlogged(self) -> None:
-        """Ends a change that the journal is not told of: who made it commits it at once, or it never was."""
+        """Ends a change that the journal is not told of: it is committed at once, or a crash may take it back."""
         self.changed += 1
         self._changes.clear()
         self._touched.clear()

@@ -147,6 +147,10 @@ class Tree:
             return None
         return Ticket(state, self.blocks)
 
+    def sync_soon(self) -> None:
+        """Likely somebody asks for `sync` next, now that something was written."""
+        self.state.journal.begin_writing()
+
     @property
     def crowded(self) -> bool:
         """Whether a writer should wait until housekeeping has made room in the journal."""

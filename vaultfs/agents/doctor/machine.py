@@ -55,7 +55,7 @@ def wakes(scene: Scene) -> Iterator[Finding]:
     if found is None or found.quick_wakes in {"", "yes"}:
         return
     with suppress(OSError, ValueError):
-        if not int(POLLING.read_text(encoding="ascii")):
+        if not int(POLLING.read_bytes()):
             yield note(
                 "wakes",
                 "This virtual machine halts its processor between two requests, and only a mount of root's can ask it "

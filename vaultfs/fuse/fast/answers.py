@@ -173,7 +173,9 @@ class Answers:
         meaning = self._meaning
         if meaning.tree.crowded:
             raise Postponed(meaning.housekeeping.room)
-        return wire.length_only(unique, meaning.write_file(handle, offset, memoryview(record)[DATA_AT:size]))
+        written = meaning.write_file(handle, offset, memoryview(record)[DATA_AT:size])
+        meaning.syncer.wrote(meaning.tree.sync_soon)
+        return wire.length_only(unique, written)
 
     def _release(self, record: Record, size: int, unique: int, node: int) -> bytes:
         del node

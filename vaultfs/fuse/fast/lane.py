@@ -70,6 +70,7 @@ class FastLane:
         self._relay = relay
         self._wakes = wakes
         self._meaning = meaning
+        self._syncer = meaning.syncer
         self._answers = Answers(meaning)
         self._buffer = bytearray(max_write + HEAD_BYTES)
         self._waiting: dict[int, tuple[int, trio.CancelScope]] = {}  # by unique: the thread that waits for it
@@ -177,13 +178,12 @@ class FastLane:
             reply = self._failed(error, opcode, bytes(record[:size]))
         if reply is not None:
             self._reply(opcode, reply)
-        if opcode == Op.FSYNC or opcode == Op.FSYNCDIR:  # noqa: PLR1714 - on every request's way
-            self._confirm()
+        if self._syncer.afterwards is not None:
+            self._go_on()
 
-    def _confirm(self) -> None:
-        """What an fsync has left to do when the answer is out."""
-        syncer = self._meaning.syncer
-        rest, syncer.afterwards = syncer.afterwards, None
+    def _go_on(self) -> None:
+        """What an fsync or a WRITE has left to do when the answer is out."""
+        rest, self._syncer.afterwards = self._syncer.afterwards, None
         if rest is not None:
             try:
                 rest()
@@ -253,7 +253,7 @@ class FastLane:
             return await self._meaning.fetched.again(lack, again, wire.NAMES[opcode], pid)
 
     async def _synced(self, unique: int) -> bytes:
-        await self._meaning.syncer.sync()
+        await self._syncer.sync()
         return wire.error(unique, 0)
 
     def _interrupt(self, size: int) -> None:

@@ -44,7 +44,7 @@ class QuickWakes:
             self.lack = f"{device}: {error.strerror}"
         else:
             self.available = True
-        self._us = VIRTUAL_US if _driver() == "haltpoll" else SHALLOW_US
+        self._us = VIRTUAL_US if _driver() == b"haltpoll" else SHALLOW_US
 
     def ask(self) -> None:
         """From now on; whoever asks runs `end_when_quiet` next."""
@@ -76,8 +76,8 @@ class QuickWakes:
             os.close(number)
 
 
-def _driver() -> str:
+def _driver() -> bytes:
     """What puts processors to sleep here; empty if nothing says so."""
     with suppress(OSError):
-        return DRIVER.read_text(encoding="ascii").strip()
-    return ""
+        return DRIVER.read_bytes().strip()
+    return b""
