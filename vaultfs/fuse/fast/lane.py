@@ -139,7 +139,7 @@ class FastLane:
                 if not size:
                     return
                 piled = not waited  # where one lay ready, more may: not asked for, one costs less
-                if quick and wakes.available:
+                if wakes.available and wakes.due(quick=quick):
                     wakes.ask()
                     self._nursery.start_soon(wakes.end_when_quiet)
                 quick = True

@@ -21,7 +21,8 @@ _log = logging.getLogger(__name__)
 
 DEVICE = "/dev/cpu_dma_latency"
 DRIVER = Path("/sys/devices/system/cpu/cpuidle/current_driver")
-QUIET_NS = 10_000_000  # so long after the last request of a burst they may sleep again
+BURST = 8  # so many requests in a row, each quick after the last one
+QUIET_NS = 3_000_000  # so long after the last of them processors may sleep again
 _US = struct.Struct("=i")
 ANY_US = 2_000_000_000  # Linux's own default
 VIRTUAL_US = 0  # a guest's processor either stays awake or goes to the host, which takes long
@@ -36,6 +37,7 @@ class QuickWakes:
         self.lack = "" if wanted else "switched off"
         self.last = 0  #: when a request was seen, on the clock of `time.perf_counter_ns`
         self._device, self._number = device, -1
+        self._row = 0
         if not wanted:
             return
         try:
@@ -46,9 +48,14 @@ class QuickWakes:
             self.available = True
         self._us = VIRTUAL_US if _driver() == b"haltpoll" else SHALLOW_US
 
+    def due(self, *, quick: bool) -> bool:
+        """One request more, `quick` after the last one or not: whether it is time to ask."""
+        self._row = self._row + 1 if quick else 0
+        return self._row >= BURST
+
     def ask(self) -> None:
         """From now on; whoever asks runs `end_when_quiet` next."""
-        self.available = False
+        self.available, self._row = False, 0
         self._say(self._us)
 
     async def end_when_quiet(self) -> None:
