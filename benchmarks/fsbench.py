@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.report import means, medians, put, table, where
 from benchmarks.targets import TARGETS, USUAL, Target
 from benchmarks.workloads import WORKLOADS, Workload
+from vaultfs.fuse.fast.quick_wakes import QuickWakes
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -78,11 +79,24 @@ def interrupt(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
+def wakes(*, awake: bool) -> QuickWakes:
+    """`awake`: no processor sleeps until it is closed, as vaultfs asks for while requests come quickly."""
+    asked = QuickWakes(wanted=awake)
+    if asked.available:
+        asked.ask()
+    elif awake:
+        raise SystemExit(f"processors cannot be kept awake: {asked.lack}")
+    return asked
+
+
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks/run", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--only", default="", metavar="W,W", help="workloads: " + ", ".join(w.name for w in WORKLOADS))
     parser.add_argument("--targets", default=",".join(USUAL), metavar="T,T", help="default: %(default)s")
+    parser.add_argument(
+        "--awake", action="store_true", help="have Linux put no processor to sleep, whoever is measured"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every single figure there")
     parser.add_argument("--update", type=Path, metavar="PAGE", help="also put the table into docs/performance.md")
     parser.add_argument("--work", type=Path, required=True, help=argparse.SUPPRESS)
@@ -107,6 +121,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, interrupt)
     targets: list[Target] = []
     with ExitStack() as stack:
+        stack.callback(wakes(awake=args.awake).close)
         for name in chosen(args.targets, list(TARGETS), "target"):
             if not TARGETS[name].available():
                 print(f"# {name} is not installed: left out", file=sys.stderr)
@@ -129,14 +144,15 @@ def main() -> None:
     unsafe = [target.name for target in targets if not target.keeps_fsync]
     text = "\n\n".join(
         (
-            f"{args.rounds} rounds, medians; in brackets the ratio to {targets[0].name}. {where()}.",
+            f"{args.rounds} rounds, medians; in brackets the ratio to {targets[0].name}. {where()}"
+            + ("; no processor sleeps meanwhile." if args.awake else "."),
             table(rates, units, unsafe),
             "; ".join(f"{name}: {version}" for name, version in about.items()) + ".",
         )
     )
     print(text)
     if args.update:
-        put(args.update, "speed", text)
+        put(args.update, "speed-awake" if args.awake else "speed", text)
     if args.json:
         middle = medians(rates)
         facts = {"versions": about, "medians": middle, "runs": rates}

@@ -244,4 +244,4 @@ def test_a_processor_that_is_halted_between_requests(
     scene.status = msgspec.structs.replace(scene.status, fuse=FuseFact("handshake", "", "both", quick_wakes=wakes))
     found = list(machine.wakes(scene))
     assert [one.severity for one in found] == [Severity.NOTE] * told_so
-    assert all("Permission denied" in one.text and str(machine.POLLING) in (one.mend or "") for one in found)
+    assert all("Permission denied" in one.text and "setfacl" in (one.mend or "") for one in found)

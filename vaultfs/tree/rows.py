@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blake3 import blake3
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import apsw
 
 PROBES = 4
+_NAMES = 1024  # a name is asked for, made, moved and removed soon after one another
 _CANDIDATES = "SELECT cookie, name, ino FROM dirent WHERE parent=? AND cookie BETWEEN ? AND ?"
 
 
@@ -31,6 +33,7 @@ class Name(NamedTuple):
     ino: int
 
 
+@lru_cache(_NAMES)
 def hash_of(name: bytes) -> int:
     """The first of the `PROBES` cookies that a name may have; above 2, below 2^63."""
     return ((int.from_bytes(blake3(name).digest(8), "little") >> 3) & ~(PROBES - 1)) + PROBES

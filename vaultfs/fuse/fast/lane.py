@@ -42,6 +42,7 @@ RELAY_BYTES = 1 << 18
 # and waking it costs more than that. Nothing is looked for while nobody asks.
 LOOK_NS = 60_000
 QUICK_NS = 150_000
+_MOST = Op.MOST
 SLICE_NS = 4_000_000  # then others have their turn
 
 
@@ -72,6 +73,7 @@ class FastLane:
         self._meaning = meaning
         self._syncer = meaning.syncer
         self._answers = Answers(meaning)
+        self._by_opcode, self._caller = self._answers.by_opcode, self._answers.caller
         self._buffer = bytearray(max_write + HEAD_BYTES)
         self._waiting: dict[int, tuple[int, trio.CancelScope]] = {}  # by unique: the thread that waits for it
         self._with_pyfuse3: set[int] = set()
@@ -144,11 +146,11 @@ class FastLane:
                     self._nursery.start_soon(wakes.end_when_quiet)
                 quick = True
                 answer(size)
-                if clock() > turn:
+                if (now := clock()) > turn:
+                    wakes.last = now
                     self._answers.drop()  # before others have their turn
                     await trio.lowlevel.checkpoint()
-                    wakes.last = clock()
-                    turn = wakes.last + SLICE_NS
+                    turn = clock() + SLICE_NS
 
     def _answer(self, size: int) -> None:
         record = self._buffer
@@ -156,9 +158,9 @@ class FastLane:
             _log.error("a request of %d bytes", size)  # and nothing that an answer could say whose it is
             return
         length, opcode, unique, node, uid, gid, pid = HEADER.unpack_from(record)
-        known = opcode < Op.MOST
+        known = opcode < _MOST
         self.counts[opcode if known else 0] += 1
-        handler = self._answers.by_opcode[opcode] if known else None
+        handler = self._by_opcode[opcode] if known else None
         if length != size:
             self._reply(opcode, wire.error(unique, errno.EINVAL))
             return
@@ -168,7 +170,7 @@ class FastLane:
             else:
                 self._pass_on(unique, bytes(record[:size]))
             return
-        caller = self._answers.caller
+        caller = self._caller
         caller.uid, caller.gid, caller.pid = uid, gid, pid
         try:
             reply = handler(record, size, unique, node)
