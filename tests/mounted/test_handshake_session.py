@@ -191,6 +191,14 @@ def test_a_mount_point_in_use_is_refused_and_the_store_closed(vault: Vault) -> N
     vault.unmount()
 
 
+def test_a_failure_right_after_the_handshake_leaves_no_mount(vault: Vault) -> None:
+    assert vault.start("fails") == {"error": "MountFailedError"}
+    assert vault.process.wait(90) == 0
+    assert not mount.is_mounted(vault.mountpoint)
+    assert vault.start()["clean"]
+    vault.unmount()
+
+
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a set-user-id program")
 @pytest.mark.parametrize("how", ["write", "open with O_TRUNC", "truncate"])

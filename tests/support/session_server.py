@@ -1,7 +1,7 @@
 """A small vault served by vaultfs.fuse.session, for tests/mounted/test_handshake_session.py.
 
 Arguments: store, mount point, and words: `plain` (no handshake), `like-5.15` or `like-5.4` (only what such a kernel
-offers), mount options. Prints one JSON line when it serves and
+offers), `fails` (once the kernel has been answered), mount options. Prints one JSON line when it serves and
 one when it has ended; SIGTERM stops it.
 """
 
@@ -14,12 +14,13 @@ import struct
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import trio
 
 from vaultfs.crypto.keys import VaultKeys
-from vaultfs.errors import VaultfsError
-from vaultfs.fuse import handshake, session
+from vaultfs.errors import MountFailedError, VaultfsError
+from vaultfs.fuse import handshake, protocol, session
 from vaultfs.fuse.options import MountOptions
 from vaultfs.tree import Device, create_store, open_store
 
@@ -47,6 +48,11 @@ def say(**facts: object) -> None:
     print(json.dumps(facts), flush=True)  # noqa: T201
 
 
+def fail(_: object) -> NoReturn:
+    """In the place of something that comes once the kernel has been answered."""
+    raise MountFailedError(path="m", detail="a test", log="a")
+
+
 async def main(store: Path, mountpoint: str, words: list[str]) -> None:
     """Make the store if need be, and serve it."""
     keys, device = VaultKeys(b"k" * 32, b"v" * 16), Device(b"d" * 16, "test")
@@ -55,8 +61,11 @@ async def main(store: Path, mountpoint: str, words: list[str]) -> None:
     kernels = [word for word in words if word.startswith("like-")]
     for one in kernels:
         offer_only(OFFERED[one])
-    options = MountOptions.parse([word for word in words if word != "plain" and word not in kernels])
+    own = {"plain", "fails", *kernels}
+    options = MountOptions.parse([word for word in words if word not in own])
     options = replace(options, lane=os.environ.get("VAULTFS_LANE", "both"))
+    if "fails" in words:
+        protocol.missing = fail
     if "plain" in words:
         options = replace(options, handshake=False)
     session.UNMOUNT_SECONDS = 1.0

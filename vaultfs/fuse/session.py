@@ -116,6 +116,7 @@ async def _attach(operations: Operations, place: str, options: MountOptions, rep
         device = mount.attach(place, options)
         try:
             agreement = await handshake.negotiate(device, operations, keep=options.lane == BOTH)
+            _agreed(agreement, operations, options, report)
         except handshake.HandshakeError as error:
             report.detail = str(error)
             _log.warning("mounting the plain way: %s", error)
@@ -126,18 +127,6 @@ async def _attach(operations: Operations, place: str, options: MountOptions, rep
                 mount.detach(place, lazy=True)
             raise
         else:
-            report.way = "handshake" if agreement.killpriv else "plain"
-            report.detail = "" if agreement.killpriv else "the kernel does not offer HANDLE_KILLPRIV_V2"
-            report.protocol = f"{protocol.MAJOR}.{agreement.minor}"
-            report.missing = protocol.missing(agreement.offered)
-            if agreement.relay is None:
-                trio.lowlevel.add_instrument(EagerWait(agreement.descriptor))
-            else:
-                kept = Device(agreement.descriptor)
-                operations.notes = ByDevice(kept)
-                wakes = QuickWakes(wanted=options.quick_wakes)
-                report.quick_wakes = wakes.lack or "yes"
-                report.lane = FastLane(operations, kept, agreement.relay, agreement.max_write, wakes)
             return
     else:
         report.detail = "switched off"
@@ -146,6 +135,22 @@ async def _attach(operations: Operations, place: str, options: MountOptions, rep
         pyfuse3.init(operations, place, mount.plain_words(options))
     except RuntimeError as error:
         raise MountFailedError(path=place, detail=str(error), log="the daemon's") from error
+
+
+def _agreed(agreement: handshake.Agreement, operations: Operations, options: MountOptions, report: MountReport) -> None:
+    """The handshake is done: who answers the kernel now."""
+    report.way = "handshake" if agreement.killpriv else "plain"
+    report.detail = "" if agreement.killpriv else "the kernel does not offer HANDLE_KILLPRIV_V2"
+    report.protocol = f"{protocol.MAJOR}.{agreement.minor}"
+    report.missing = protocol.missing(agreement.offered)
+    if agreement.relay is None:
+        trio.lowlevel.add_instrument(EagerWait(agreement.descriptor))
+        return
+    kept = Device(agreement.descriptor)
+    operations.notes = ByDevice(kept)
+    wakes = QuickWakes(wanted=options.quick_wakes)
+    report.quick_wakes = wakes.lack or "yes"
+    report.lane = FastLane(operations, kept, agreement.relay, agreement.max_write, wakes)
 
 
 async def _run(
