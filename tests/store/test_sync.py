@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.store.stores import make_file
+from vaultfs.tree import journal as journals
 
 if TYPE_CHECKING:
     from tests.store.stores import StoreMaker
@@ -77,3 +78,45 @@ def test_an_error_that_the_kernel_told_another_ticket_counts_for_all(
     with pytest.raises(OSError, match="Input/output"):
         second.done()
     assert tree.state.journal.synced < second.lsn
+
+
+def test_what_is_sent_ahead_is_what_was_written_since(stores: StoreMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[int, int, bool]] = []
+    monkeypatch.setattr(
+        journals, "write_out", lambda _, offset, length, *, wait: sent.append((offset, offset + length, wait))
+    )
+    tree = stores.new()
+    journal = tree.state.journal
+    while journal.segments:
+        journal.free.append(journal.segments.popleft().slot)
+    tree.sync_soon()
+    assert sent == [], "nothing was written yet"
+    node = make_file(tree, b"a", b"x" * 5000)
+    end = 0
+    for _ in range(5000):
+        before = journal.newest
+        tree.content.write(node.ino, 4096, b"y" * 4096)
+        tree.sync_soon()
+        begun, used, waits = sent[-1]
+        assert (begun, used, waits) == (
+            end // 4096 * 4096 if journal.newest == before else 0,
+            journal.segments[-1].used,
+            False,
+        )
+        end = used
+    assert journal.newest > 2
+    assert tree.sync() is not None, "it makes nothing durable"
+
+
+def test_an_error_of_what_was_sent_ahead_is_left_to_the_fsync(
+    stores: StoreMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(journals, "write_out", fails)
+    tree = stores.new()
+    make_file(tree, b"a", b"x")
+    tree.sync_soon()
+    assert not tree.state.failed
+    assert tree.sync() is not None

@@ -188,6 +188,8 @@ class Journal:
 
     def begin_writing(self) -> None:
         """Sends what was appended on its way to the disk, and waits for nothing: an fsync will have less to do."""
+        if not self.segments:
+            return  # nothing was: not since the start either
         segment = self.segments[-1]
         begun, self._begun = self._begun, segment.used - segment.used % _PAGE
         with suppress(OSError):  # which that fsync will tell
