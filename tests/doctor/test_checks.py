@@ -232,6 +232,7 @@ def test_a_check_that_fails_stops_no_other(scene: Scene, monkeypatch: pytest.Mon
         ("200000", "/dev/cpu_dma_latency: Permission denied", False),
         (None, "/dev/cpu_dma_latency: Permission denied", False),
         ("0", "", False),
+        ("0", "switched off", False),
     ],
 )
 def test_a_processor_that_is_halted_between_requests(

@@ -14,7 +14,7 @@ import trio
 
 from vaultfs.agents.doctor.finding import command, note, ok, problem, warning
 from vaultfs.errors import RcloneMissingError
-from vaultfs.fuse.fast.quick_wakes import DEVICE
+from vaultfs.fuse.fast.quick_wakes import DEVICE, SWITCHED_OFF
 from vaultfs.remote.opening import is_directory
 from vaultfs.remote.program import NEEDED, find_rclone
 from vaultfs.tree.state import LOW_SPACE
@@ -53,7 +53,7 @@ def fuse(scene: Scene) -> Iterator[Finding]:
 def wakes(scene: Scene) -> Iterator[Finding]:
     """A virtual machine's processors that are halted between two requests, where the mount cannot keep them awake."""
     found = scene.status.fuse if scene.status is not None else None
-    if found is None or found.quick_wakes in {"", "yes"}:
+    if found is None or found.quick_wakes in {"", "yes", SWITCHED_OFF}:
         return
     with suppress(OSError, ValueError):
         if not int(POLLING.read_bytes()):

@@ -180,13 +180,9 @@ class FastLane:
             reply = self._failed(error, opcode, bytes(record[:size]))
         if reply is not None:
             self._reply(opcode, reply)
-        if self._syncer.afterwards is not None:
-            self._go_on()
-
-    def _go_on(self) -> None:
-        """What an fsync or a WRITE has left to do when the answer is out."""
-        rest, self._syncer.afterwards = self._syncer.afterwards, None
-        if rest is not None:
+        rest = self._syncer.afterwards
+        if rest is not None:  # what an fsync or a WRITE has left to do when the answer is out
+            self._syncer.afterwards = None
             try:
                 rest()
             except OSError as error:

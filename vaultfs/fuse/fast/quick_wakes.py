@@ -23,6 +23,7 @@ DEVICE = "/dev/cpu_dma_latency"
 DRIVER = Path("/sys/devices/system/cpu/cpuidle/current_driver")
 BURST = 8  # so many requests in a row, each quick after the last one
 QUIET_NS = 3_000_000  # so long after the last of them processors may sleep again
+SWITCHED_OFF = "switched off"
 _US = struct.Struct("=i")
 ANY_US = 2_000_000_000  # Linux's own default
 VIRTUAL_US = 0  # a guest's processor either stays awake or goes to the host, which takes long
@@ -34,7 +35,7 @@ class QuickWakes:
 
     def __init__(self, device: str = DEVICE, *, wanted: bool = True) -> None:
         self.available = False
-        self.lack = "" if wanted else "switched off"
+        self.lack = "" if wanted else SWITCHED_OFF
         self.last = 0  #: when a request was seen, on the clock of `time.perf_counter_ns`
         self._device, self._number = device, -1
         self._row = 0
