@@ -115,7 +115,8 @@ async def test_what_was_seen_has_to_be_there(both: Both, backend: MemoryBackend,
     there = objects(backend)
     last = newest(a)
     if how == "damaged":
-        there[last.name] = there[last.name][:-1] + b"?"
+        whole = there[last.name]
+        there[last.name] = whole[:-1] + bytes([whole[-1] ^ 1])
     else:
         del there[last.name]
     if how.endswith("make up"):
