@@ -30,22 +30,21 @@ quietly() {
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# complete_python NAME: whether a virtual environment can be made with it, and modules in C be compiled.
-complete_python() {
-  "$1" -c 'import ensurepip, os, sys, sysconfig, venv
-sys.exit(sys.version_info < (3, 11) or not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))' 2>/dev/null
-}
+# What a Python is asked: whether it is new enough, makes virtual environments, and can have modules in C compiled.
+readonly IS_NEW='import sys; assert sys.version_info >= (3, 11)'
+readonly HAS_VENV='import ensurepip, venv'
+readonly HAS_HEADERS='import os, sysconfig; assert os.path.exists(sysconfig.get_paths()["include"] + "/Python.h")'
 
 # python_command: the first Python that is new enough. The system's own comes first if nothing is missing: it is built
 # with profile-guided optimization, those of pyenv are not, and the daemon then takes a tenth longer.
 python_command() {
   local name
-  if [[ -z ${PYTHON:-} ]] && complete_python /usr/bin/python3; then
+  if [[ -z ${PYTHON:-} ]] && /usr/bin/python3 -c "$IS_NEW; $HAS_VENV; $HAS_HEADERS" 2>/dev/null; then
     echo /usr/bin/python3
     return
   fi
   for name in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11; do
-    if has "$name" && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    if has "$name" && "$name" -c "$IS_NEW" 2>/dev/null; then
       command -v "$name"
       return
     fi
@@ -62,10 +61,8 @@ python_has() {
 present() {
   case $1 in
   python3) python_command >/dev/null ;;
-  python3-venv) python_has 'import ensurepip, venv' ;;
-  python3-dev)
-    python_has 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))'
-    ;;
+  python3-venv) python_has "$HAS_VENV" ;;
+  python3-dev) python_has "$HAS_HEADERS" ;;
   libpython3-testsuite) python_has 'import test.test_os, test.support' ;;
   libfuse3-dev) has pkg-config && pkg-config --exists fuse3 ;;
   libc6-dev) [[ -e /usr/include/stdio.h ]] ;;

@@ -21,6 +21,8 @@ from vaultfs.fuse.fast.wire import Op
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.support.lane import Kernel
+
 GETATTR = request(Op.GETATTR, 1, bytes(16))
 MAY_OPEN = os.access(DEVICE, os.W_OK)
 
@@ -45,15 +47,20 @@ async def quiet(device: Path) -> None:
             await trio.sleep(0.005)
 
 
+async def work(asked: Kernel) -> None:
+    """A burst: all lie ready, so each is quick after the one before it."""
+    for unique in range(100):
+        await asked.send(request(Op.GETATTR, 1, bytes(16), unique=unique + 2))
+    for unique in range(100):
+        assert (await asked.hear(unique + 2))[0] == 0
+
+
 @pytest.mark.trio
 async def test_they_are_asked_for_once_a_burst(device: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quick_wakes, "QUIET_NS", 300_000_000)
     async with kernel(QuickWakes(str(device))) as asked:
         for burst in range(1, 4):
-            for unique in range(100):  # all lie ready, so each is quick after the one before it
-                await asked.send(request(Op.GETATTR, 1, bytes(16), unique=unique + 2))
-            for unique in range(100):
-                assert (await asked.hear(unique + 2))[0] == 0
+            await work(asked)
             await quiet(device)
             assert said(device) == [said(device)[0], ANY_US] * burst
     assert said(device)[0] in {VIRTUAL_US, SHALLOW_US}
@@ -90,10 +97,7 @@ async def test_where_they_cannot_be_had_work_goes_on(place: str) -> None:
     wakes = QuickWakes(place)
     async with kernel(wakes) as asked:
         for _ in range(3):
-            for unique in range(100):
-                await asked.send(request(Op.GETATTR, 1, bytes(16), unique=unique + 2))
-            for unique in range(100):
-                assert (await asked.hear(unique + 2))[0] == 0
+            await work(asked)
     assert not wakes.available
     assert place in wakes.lack
 

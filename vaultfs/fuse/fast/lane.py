@@ -42,8 +42,8 @@ RELAY_BYTES = 1 << 18
 # and waking it costs more than that. Nothing is looked for while nobody asks.
 LOOK_NS = 60_000
 QUICK_NS = 150_000
-_MOST = Op.MOST
 SLICE_NS = 4_000_000  # then others have their turn
+_MOST = Op.MOST
 
 
 class Device:
