@@ -21,6 +21,7 @@ from pyfuse3 import FUSEError
 from vaultfs.fuse.answering import as_errno, is_killed
 from vaultfs.fuse.fast import wire
 from vaultfs.fuse.fast.answers import Answers, Postponed
+from vaultfs.fuse.fast.apart import EVERY, Apart
 from vaultfs.fuse.fast.wire import HEADER, OddRequestError, Op
 from vaultfs.tree.incoming import NotHereError
 
@@ -113,6 +114,7 @@ class FastLane:
         poll = select.poll()
         poll.register(number, select.POLLIN)
         ready, clock, read = poll.poll, time.perf_counter_ns, os.readv
+        apart, asked = Apart(), 0
         while True:
             self._answers.drop()  # before others have their turn
             slept = clock()
@@ -145,6 +147,10 @@ class FastLane:
                     wakes.ask()
                     self._nursery.start_soon(wakes.end_when_quiet)
                 quick = True
+                asked += 1
+                if asked == EVERY:
+                    asked = 0
+                    apart.look()
                 answer(size)
                 if (now := clock()) > turn:
                     wakes.last = now
