@@ -12,8 +12,9 @@ import pytest
 from tests.support.lane import kernel
 from tests.support.lane import record as request
 from vaultfs.fuse.fast import lane
-from vaultfs.fuse.fast.apart import EVERY, LONGEST_PAUSE, TOO_OFTEN, Apart
+from vaultfs.fuse.fast.apart import LONGEST_PAUSE, TOO_OFTEN, Apart
 from vaultfs.fuse.fast.wire import Op
+from vaultfs.fuse.rush import EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

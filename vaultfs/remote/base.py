@@ -35,6 +35,8 @@ from vaultfs.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vaultfs.remote.brake import Brake
+
 MAX_NAME = 200
 _PART = r"[a-z0-9]+(?:\.[0-9]+)?"
 _NAME = re.compile(rf"{_PART}(?:/{_PART})*")
@@ -71,6 +73,8 @@ class Backend(ABC):
 
     #: The store as a person knows it, without passwords or keys.
     label: str
+    #: For the process that uploads, where that is one beside us. Calls other than the upload of a file release it.
+    brake: Brake | None = None
 
     @abstractmethod
     async def put(self, name: str, data: bytes | Path) -> None:

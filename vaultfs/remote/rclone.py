@@ -45,6 +45,7 @@ class RcloneBackend(Backend):
 
     def __init__(self, supervisor: Supervisor, spec: str, spool: Path) -> None:
         self.label = describe(spec)
+        self.brake = self._brake = supervisor.brake
         self._supervisor = supervisor
         self._spool = spool
         self._secrets = secrets_in(spec)
@@ -59,14 +60,15 @@ class RcloneBackend(Backend):
         if not self._seen:  # rclone would make the place, which is for `create` alone
             await self._look()
         async with self._file(data) as path:
-            await self._call(
-                "operations/copyfile",
-                name,
-                srcFs=str(path.parent),
-                srcRemote=path.name,
-                dstFs=self._fs,
-                dstRemote=name,
-            )
+            places = {"srcFs": str(path.parent), "srcRemote": path.name, "dstFs": self._fs, "dstRemote": name}
+
+            async def copy(control: RemoteControl) -> None:
+                await control.call("operations/copyfile", **places)
+
+            if isinstance(data, Path):
+                await self._told(copy, name)
+            else:
+                await self._ask(copy, name)
 
     async def get(self, name: str, offset: int, length: int | None) -> bytes:
         """By HTTP from rclone."""
@@ -152,6 +154,10 @@ class RcloneBackend(Backend):
         return await self._ask(call, name)
 
     async def _ask(self, question: Callable[[RemoteControl], Awaitable[Any]], name: str) -> Any:
+        with self._brake.urgent():
+            return await self._told(question, name)
+
+    async def _told(self, question: Callable[[RemoteControl], Awaitable[Any]], name: str) -> Any:
         try:
             return await question(await self._supervisor.control())
         except RcloneFault as fault:

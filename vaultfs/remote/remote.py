@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -14,6 +15,7 @@ from vaultfs.remote.base import Backend, Entry, Progress, Room, check_name, chec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
 
 Result = TypeVar("Result")
 
@@ -61,6 +63,7 @@ class Remote:
         self.requests = Requests()
         #: Why the latest try of any call failed; None when it worked. For `status`.
         self.trouble: RemoteError | None = None
+        self.brake = backend.brake
         self._backend = backend
         self._jitter = jitter or random.Random()  # noqa: S311 - spreads retries, keeps no secret
 
@@ -115,6 +118,10 @@ class Remote:
     async def create(self, *, within: float | None = None) -> None:
         """Make the place itself, if it is not there."""
         await self._persist(self._backend.create, 0, within)
+
+    def urgent(self) -> AbstractContextManager[None]:
+        """While the block runs, somebody waits for uploads: they give way to nobody."""
+        return nullcontext() if self.brake is None else self.brake.urgent()
 
     async def progress(self) -> Progress:
         """What is being transferred."""

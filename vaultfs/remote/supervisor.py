@@ -15,6 +15,7 @@ import trio
 
 from vaultfs.errors import RemoteUnavailableError
 from vaultfs.remote import with_parent
+from vaultfs.remote.brake import Brake
 from vaultfs.remote.faults import in_one_line
 from vaultfs.remote.http import Connections, HttpError
 from vaultfs.remote.rc import RcloneFault, RemoteControl
@@ -69,6 +70,7 @@ class Supervisor:
         self._changed = trio.Event()
         self._failure = ""
         self._rate: int | None = None
+        self.brake = Brake()
         #: How often it was started again, what it says it is, and its process while there is one.
         self.restarts = -1
         self.version = ""
@@ -125,6 +127,7 @@ class Supervisor:
                     await said_all.wait()
                 nursery.cancel_scope.cancel()
         finally:
+            self.brake.detach()
             # Whoever holds the old control finds nobody there, and asks again for the new one.
             worked = self._control
             self._tell(None, self._failure)
@@ -167,6 +170,8 @@ class Supervisor:
         if not scope.cancelled_caught:
             self._socket().chmod(0o600)
             log.info("rclone %s is running", self.version)
+            if self.pid is not None:
+                self.brake.attach(self.pid)
             self._tell(RemoteControl(Connections(door)), "")
             while not scope.cancelled_caught:
                 await trio.sleep(HEARTBEAT_SECONDS)

@@ -356,15 +356,17 @@ class Engine:
 
     async def _published(self) -> None:
         """Return when nothing waits. Raises RemoteError for what waiting does not mend, if it is so still."""
-        before = self._ports.remote.trouble
-        while self._tree.ledger.outbox():
-            self._wake()
-            async with self._settled:
-                with trio.move_on_after(_LOOK):
-                    await self._settled.wait()
-            trouble = self._ports.remote.trouble
-            if trouble is not None and trouble is not before and self.report.lasting(trouble):
-                raise trouble
+        remote = self._ports.remote
+        before = remote.trouble
+        with remote.urgent():
+            while self._tree.ledger.outbox():
+                self._wake()
+                async with self._settled:
+                    with trio.move_on_after(_LOOK):
+                        await self._settled.wait()
+                trouble = remote.trouble
+                if trouble is not None and trouble is not before and self.report.lasting(trouble):
+                    raise trouble
 
     def _wake(self) -> None:
         self._queued.set()

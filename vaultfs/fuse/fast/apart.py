@@ -14,11 +14,12 @@ from contextlib import suppress
 from resource import RUSAGE_THREAD, getrusage
 from typing import TYPE_CHECKING
 
+from vaultfs.fuse.rush import EVERY
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-EVERY = 16  # requests between two looks
-TOO_OFTEN = 5  # times of those that the processor was taken from us
+TOO_OFTEN = EVERY // 3  # times that the processor was taken from us since the last look
 LONGEST_PAUSE = 64  # looks: where going elsewhere does not help, as with many programs at once
 
 _here = ctypes.CDLL(None).sched_getcpu

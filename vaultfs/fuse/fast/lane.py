@@ -21,8 +21,9 @@ from pyfuse3 import FUSEError
 from vaultfs.fuse.answering import as_errno, is_killed
 from vaultfs.fuse.fast import wire
 from vaultfs.fuse.fast.answers import Answers, Postponed
-from vaultfs.fuse.fast.apart import EVERY, Apart
+from vaultfs.fuse.fast.apart import Apart
 from vaultfs.fuse.fast.wire import HEADER, OddRequestError, Op
+from vaultfs.fuse.rush import EVERY
 from vaultfs.tree.incoming import NotHereError
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class FastLane:
         poll = select.poll()
         poll.register(number, select.POLLIN)
         ready, clock, read = poll.poll, time.perf_counter_ns, os.readv
-        apart, asked = Apart(), 0
+        apart, rush, asked = Apart(), self._meaning.rush, 0
         while True:
             self._answers.drop()  # before others have their turn
             slept = clock()
@@ -150,6 +151,7 @@ class FastLane:
                 asked += 1
                 if asked == EVERY:
                     asked = 0
+                    rush.look()
                     apart.look()
                 answer(size)
                 if (now := clock()) > turn:
