@@ -14,7 +14,7 @@ from tests.support.lane import record as request
 from vaultfs.fuse.fast import lane
 from vaultfs.fuse.fast.apart import LONGEST_PAUSE, TOO_OFTEN, Apart
 from vaultfs.fuse.fast.wire import Op
-from vaultfs.fuse.rush import EVERY
+from vaultfs.tree.rush import EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from vaultfs.daemon.paths import VaultPlaces
     from vaultfs.format.head import Head
     from vaultfs.fuse.operations import Operations
-    from vaultfs.fuse.rush import Rush
     from vaultfs.remote import Remote
     from vaultfs.sync.engine import Engine
     from vaultfs.tree import Tree
@@ -85,7 +84,6 @@ class Following:
         self._tree = tree
         self._mount = Mounted()
         self._housekeeping: Callable[..., Awaitable[bool]] | None = None
-        self._rush: Rush | None = None
         self._mounted = trio.Event()
         self._settled = trio.Event()  # there is an engine, or it is known that there will be none
         self._scope = trio.CancelScope()
@@ -153,8 +151,8 @@ class Following:
             self._settled.set()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch, remote)
-                if remote.brake is not None and self._rush is not None:
-                    nursery.start_soon(give_way, self._rush, remote.brake)
+                if remote.brake is not None:
+                    nursery.start_soon(give_way, self._tree.state.rush, remote.brake)
                 await engine.run()
 
     async def _watch(self, remote: Remote) -> None:
@@ -196,7 +194,7 @@ class Following:
             return
         self._mount.attach(operations, mountpoint)
         exhibit(operations, self._tree, lambda: self.engine)
-        self._housekeeping, self._rush = operations.housekeeping.do, operations.rush
+        self._housekeeping = operations.housekeeping.do
         self._mounted.set()
         await self._settled.wait()
         if self._opened.job.pinned is not None and self.failure is not None:

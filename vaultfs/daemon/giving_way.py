@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
-    from vaultfs.fuse.rush import Rush
     from vaultfs.remote.brake import Brake
+    from vaultfs.tree.rush import Rush
 
 LONGEST = 1.0  # seconds that uploads may stop at a stretch
 TURN = 0.05  # seconds that they go on at least before the next stop

@@ -26,7 +26,7 @@ from vaultfs.sync.units import MARKERS
 from vaultfs.tree.edit import Moved, Removed, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from vaultfs.format.node import Block, Content, Element, Nodes, Ref
     from vaultfs.sync.conflicts import Path
@@ -72,7 +72,7 @@ class Committing:
 
     `owner`: uid and gid that stand for whoever mounts. `lag`: what the working tree has where the base has something
     newer (vaultfs.sync.seen; None: nothing); `held`: the names of these, by path. Afterwards `seen` is what it has of
-    them in this commit, where that changed: the next change is made from that.
+    them in this commit, where that changed: the next change is made from that. `breathe`: as of ThreadNodes.
     """
 
     def __init__(
@@ -87,8 +87,10 @@ class Committing:
         classify: Classifier,
         lag: Mapping[Slot, bytes | None],
         held: Mapping[Path, Slot],
+        breathe: Callable[[], None] = lambda: None,
     ) -> None:
         self._nodes = nodes
+        self._breathe = breathe
         self._base = base
         self._dot = dot
         self._contents = contents
@@ -115,6 +117,7 @@ class Committing:
             self._editor.write(work, unit)
         missed: NotInBaseError | None = None
         for edit in edits:
+            self._breathe()
             try:
                 self._do(edit)
             except NotInBaseError as problem:

@@ -60,7 +60,8 @@ class Commits:
 
     def nodes(self) -> ThreadNodes:
         """The nodes of all commits, for one piece of work in a thread; what it makes is in `new`."""
-        return ThreadNodes(self._cache, self._fetcher.node, self._key)
+        breathe = self._tree.state.rush.breather()
+        return ThreadNodes(self._cache, self._fetcher.node, self._key, breathe=breathe)
 
     def base(self) -> State | None:
         """What the working tree holds, but for what lags and what was changed."""
@@ -163,8 +164,9 @@ class Commits:
             top = Directory(bytes(16), dot, None, cut.time, 0o700, None, None, cut.time, ())
             base = State(empty_root(nodes, top), {})
         making = Committing(
-            nodes, base, dot, cut.time, cut, owner=self._tree.owner, classify=ports.classify, lag=lag, held=held
-        )
+            nodes, base, dot, cut.time, cut,
+            owner=self._tree.owner, classify=ports.classify, lag=lag, held=held, breathe=nodes.breathe,
+        )  # fmt: skip
         return making.run(cut.edits), making.seen
 
     def _held(self) -> dict[Path, Slot]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ from vaultfs.sync.upper import SHARE
 from vaultfs.sync.wary import Wary
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from vaultfs.format.head import Head
     from vaultfs.sync.facts import SyncFacts
@@ -126,17 +126,22 @@ class Engine:
 
     async def sync(self, *, wait: bool) -> None:
         """Commit now, and publish; with `wait` return when it is done. Raises RemoteError."""
-        await self.renewing.look(now=True)
-        await self.commits.commit()
-        await self.follow()
-        await self.check_out()
-        await self._guarded(self._count)
-        self._wake()
-        if wait:
-            await self._published()
+        with self._urgent():
+            await self.renewing.look(now=True)
+            await self.commits.commit()
+            await self.follow()
+            await self.check_out()
+            await self._guarded(self._count)
+            self._wake()
+            if wait:
+                await self._published()
 
     async def handoff(self, timeout: float) -> None:  # noqa: ASYNC109 - a person gives it
         """Return when everything written here is on the remote. Raises SyncTimeoutError, RemoteError."""
+        with self._urgent():
+            await self._hand_off(timeout)
+
+    async def _hand_off(self, timeout: float) -> None:  # noqa: ASYNC109 - as above
         with trio.move_on_after(timeout) as patience:
             while True:
                 await self.commits.commit()
@@ -151,6 +156,12 @@ class Engine:
             await self._guarded(partial(self._tell_open, now=True))
             if await self._guarded(partial(self._index, _FEW_PACKS)):
                 await self._published()
+
+    @contextmanager
+    def _urgent(self) -> Iterator[None]:
+        """Somebody waits for all of it: nothing gives way to programs that work in the mount."""
+        with self._tree.state.rush.urgent(), self._ports.remote.urgent():
+            yield
 
     async def accept(self, device: bytes) -> None:
         """After an alarm: a person takes what is there now of that device."""
@@ -356,17 +367,15 @@ class Engine:
 
     async def _published(self) -> None:
         """Return when nothing waits. Raises RemoteError for what waiting does not mend, if it is so still."""
-        remote = self._ports.remote
-        before = remote.trouble
-        with remote.urgent():
-            while self._tree.ledger.outbox():
-                self._wake()
-                async with self._settled:
-                    with trio.move_on_after(_LOOK):
-                        await self._settled.wait()
-                trouble = remote.trouble
-                if trouble is not None and trouble is not before and self.report.lasting(trouble):
-                    raise trouble
+        before = self._ports.remote.trouble
+        while self._tree.ledger.outbox():
+            self._wake()
+            async with self._settled:
+                with trio.move_on_after(_LOOK):
+                    await self._settled.wait()
+            trouble = self._ports.remote.trouble
+            if trouble is not None and trouble is not before and self.report.lasting(trouble):
+                raise trouble
 
     def _wake(self) -> None:
         self._queued.set()

@@ -55,6 +55,7 @@ class ThreadNodes:
         fetch: gives a node's authentic bytes, in the trio loop: local pack, else remote (`Fetcher.node`).
         key: `node_codec.node_key`.
         token: of the loop, for threads that trio did not start.
+        breathe: called now and then: the thread gives way to who is in a hurry (`Rush.breather`).
 
     `new`: the nodes that were put, by id. What `fetch` raises comes out of `get`; so does `trio.Cancelled`.
     """
@@ -66,12 +67,14 @@ class ThreadNodes:
         key: bytes,
         *,
         token: trio.lowlevel.TrioToken | None = None,
+        breathe: Callable[[], None] = lambda: None,
     ) -> None:
         self.new: dict[bytes, bytes] = {}
         self._cache = cache
         self._fetch = fetch
         self._key = key
         self._token = token
+        self.breathe = breathe
 
     def get(self, node_id: bytes, /) -> bytes:
         """The bytes of a node. Raises `NodeDamagedError` where `fetch` gave another one."""
@@ -87,6 +90,7 @@ class ThreadNodes:
 
     def put(self, data: bytes, /) -> bytes:
         """Keep a node; its id."""
+        self.breathe()
         name = id_of(self._key, data)
         self.new[name] = data
         return name

@@ -132,6 +132,7 @@ class SealCut:
             pictures.look_again()
         pictures.tried = True
         self._at = pictures.sealed
+        self._breathe = packing.state.rush.breather()
         self._ready: list[Ready] = []
 
     def run(self) -> None:
@@ -142,6 +143,7 @@ class SealCut:
         missing: set[int] = set()
         size = 0
         while self._at < len(pictures.todo) and size < _BATCH_BYTES and len(self._ready) < _BATCH_BLOCKS:
+            self._breathe()
             picture = pictures.todo[self._at]
             self._at += 1
             try:
@@ -206,6 +208,7 @@ class _Write:
         self._done = done
         self._after = after
         self._placed: list[Placed] = []
+        self._breathe = packing.state.rush.breather()
         if new:
             packing.state.begin(grows=False, quiet=True)
             self._writer = packing.writer_with_room()
@@ -216,6 +219,7 @@ class _Write:
     def run(self) -> None:
         """Compresses, encrypts, writes, until the pack is full."""
         while self._new and not self._writer.full:
+            self._breathe()
             one = self._new.pop()
             self._placed.append(self._writer.add(one.id, one.data))
 

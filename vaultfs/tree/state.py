@@ -18,6 +18,7 @@ from vaultfs.tree.changes import Changes
 from vaultfs.tree.file_ids import FileIds
 from vaultfs.tree.journal import Journal, PageRun, Segment
 from vaultfs.tree.rows import PROBES, Device, Name, Rows, hash_of
+from vaultfs.tree.rush import Rush
 from vaultfs.tree.statements import error
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class State(Rows):
         self.pages: dict[int, dict[int, PageRun]] = {}
         self.dirty: dict[int, Inode] = {}
         self.changes = Changes()
+        self.rush = Rush()
         # Rows of blocks that files here had at the last cut, and let go since: the base has them still. What was
         # taken over by a cut that is being committed stands apart.
         self.let_go: set[int] = set()

@@ -14,7 +14,7 @@ from contextlib import suppress
 from resource import RUSAGE_THREAD, getrusage
 from typing import TYPE_CHECKING
 
-from vaultfs.fuse.rush import EVERY
+from vaultfs.tree.rush import EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

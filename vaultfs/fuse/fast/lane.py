@@ -23,8 +23,8 @@ from vaultfs.fuse.fast import wire
 from vaultfs.fuse.fast.answers import Answers, Postponed
 from vaultfs.fuse.fast.apart import Apart
 from vaultfs.fuse.fast.wire import HEADER, OddRequestError, Op
-from vaultfs.fuse.rush import EVERY
 from vaultfs.tree.incoming import NotHereError
+from vaultfs.tree.rush import EVERY
 
 if TYPE_CHECKING:
     import socket
@@ -115,7 +115,7 @@ class FastLane:
         poll = select.poll()
         poll.register(number, select.POLLIN)
         ready, clock, read = poll.poll, time.perf_counter_ns, os.readv
-        apart, rush, asked = Apart(), self._meaning.rush, 0
+        apart, rush, asked = Apart(), self._meaning.tree.state.rush, 0
         while True:
             self._answers.drop()  # before others have their turn
             slept = clock()

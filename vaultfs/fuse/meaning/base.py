@@ -12,7 +12,6 @@ from vaultfs.fuse.answering import FETCH_SECONDS, Fetched, refusal
 from vaultfs.fuse.housekeeping import Housekeeping
 from vaultfs.fuse.lookups import LookupCounts
 from vaultfs.fuse.notes import ByPyfuse3, Notes
-from vaultfs.fuse.rush import Rush
 from vaultfs.fuse.shown import Node
 from vaultfs.fuse.syncer import Syncer
 from vaultfs.fuse.threads import OwnThreads
@@ -74,7 +73,6 @@ class Base:
         self.underway = Underway(tree)
         self.virtual = virtual.VirtualDirectory(status)
         self.syncer = Syncer(tree.sync)
-        self.rush = Rush()
         self.housekeeping = Housekeeping(tree)
         self.lookups = LookupCounts()
         self.notes: Notes = ByPyfuse3()
