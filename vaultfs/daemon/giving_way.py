@@ -1,6 +1,6 @@
 """Uploads give way to programs that are hard at work in the mount.
 
-They stop for a second at most, and for three quarters of the time where the work goes on, so everything gets there in
+They stop for a second at most, and for seven eighths of the time where the work goes on, so everything gets there in
 the end. Nobody who waits for the remote (a program that reads what is not here, `handoff`, an unmount) is held up.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LONGEST = 1.0  # seconds that uploads may stop at a stretch
 TURN = 0.05  # seconds that they go on at least before the next stop
-PAYS = 3.0  # seconds of stop for each second that they went on
+PAYS = 7.0  # seconds of stop for each second that they went on
 
 
 async def give_way(rush: Rush, brake: Brake) -> None:

@@ -77,7 +77,7 @@ class Brake:
         (when, before), now = self._mark, time.monotonic()
         used = _used(self._pid)
         self._mark = now, used
-        return used - before >= FELT * (now - when) > 0
+        return now > when and used - before >= FELT * (now - when)
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):

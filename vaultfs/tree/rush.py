@@ -16,9 +16,9 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-EVERY = 16  # requests from one look to the next
-WITHIN_NS = 32_000_000  # so quickly, and it is a rush
-LASTS_NS = 64_000_000  # from the last of them on
+EVERY = 8  # requests from one look to the next
+WITHIN_NS = 64_000_000  # so quickly, and it is a rush
+LASTS_NS = 100_000_000  # from the last of them on
 TURN_NS = 1_000_000  # of a processor: what a thread takes before it gives way
 PAYS = 7  # times that a thread waits for what it took
 MOST_NS = 5_000_000  # of what it took at once is paid for

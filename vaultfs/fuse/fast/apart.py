@@ -19,7 +19,7 @@ from vaultfs.tree.rush import EVERY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TOO_OFTEN = EVERY // 3  # times that the processor was taken from us since the last look
+TOO_OFTEN = EVERY // 2  # times that the processor was taken from us since the last look
 LONGEST_PAUSE = 64  # looks: where going elsewhere does not help, as with many programs at once
 
 _here = ctypes.CDLL(None).sched_getcpu
