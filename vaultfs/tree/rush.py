@@ -20,9 +20,9 @@ EVERY = 8  # requests from one look to the next
 WITHIN_NS = 64_000_000  # so quickly, and it is a rush
 LASTS_NS = 100_000_000  # from the last of them on
 TURN_NS = 1_000_000  # of a processor: what a thread takes before it gives way
-PAYS = 7  # times that a thread waits for what it took
+PAYS = 15  # times that a thread waits for what it took
 MOST_NS = 5_000_000  # of what it took at once is paid for
-PATIENCE_NS = 10_000_000_000  # that a piece of work waits in all: then it is to end
+PATIENCE_NS = 20_000_000_000  # that a piece of work waits in all: then it is to end
 
 
 class Rush:
