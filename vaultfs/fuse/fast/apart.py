@@ -2,7 +2,7 @@
 
 Where there are few processors, Linux may leave both on one for long although another is idle: it looks for an idle one
 only while little is going on. Each answer then takes the processor from us for the program's next request, and nothing
-is done at the same time (measured: a quarter less in rows with fsync). We see it by how often that happens to us, and
+is done at the same time (docs/performance.md, "What was learned"). We see it by how often that happens to us, and
 go where we are not now; nothing else moves, and Linux may move us as before.
 """
 
