@@ -8,11 +8,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.machines_mounted.desk import Desk
 
+pytestmark = pytest.mark.skipif(os.environ.get("VAULTFS_LANE") == "pyfuse3", reason="the fast lane sees the rush")
 MEGABYTES = 96  # of noise: a second of uploading or two
 
 
