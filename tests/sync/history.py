@@ -268,6 +268,14 @@ class History:
             here = tree.get(path, frozenset())
             self.gone(*(here & {seen}))
             tree[path] = here - {seen} | {new}
+            # So is what it was made from where another machine has moved that aside meanwhile.
+            aside = pair.model.aside
+            replaced = {one for one in aside.get(path, ()) if (one.version, one.file) == (seen.version, seen.file)}
+            self.gone(*replaced)
+            if replaced:
+                aside[path] = aside.pop(path) - replaced
+                if not aside[path]:
+                    del aside[path]
 
     def drop(self, pair: Pair, editor: Editor, _dot: Dot, _time: int) -> None:
         found = pair.any_conflict((model.FILE, model.UNIT))

@@ -23,6 +23,12 @@ def test_looking_after_every_step() -> None:
         run(10_000 + number, careful=True)
 
 
+def test_a_held_file_is_written_whose_start_was_moved_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by a seed: what it was made from goes, wherever it stands by then."""
+    monkeypatch.setattr("vaultfs.format.node_summary.LEAF_WEIGHT", 300)
+    run(2124875977006)
+
+
 def test_histories_of_this_run(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """New ones each time."""
     monkeypatch.setattr("vaultfs.format.node_summary.LEAF_WEIGHT", 300)
