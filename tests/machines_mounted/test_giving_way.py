@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.remote.test_rclone import ended, state_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -40,14 +42,6 @@ def hard_at_work(top: Path) -> Iterator[None]:
         thread.join()
 
 
-def state(pid: int) -> str:
-    """As the kernel has it; empty if it is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-    except OSError:
-        return ""
-
-
 def rclone(desk: Desk) -> int:
     """The process that uploads."""
     (found,) = [pid for pid in desk.children() if b"rcd" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
@@ -60,8 +54,8 @@ def test_uploads_stop_and_arrive(pair: tuple[Desk, Desk]) -> None:
     pid = rclone(a)
     with hard_at_work(a.mountpoint):
         a.path("large").write_bytes(data)
-        a.until(lambda: state(pid) == "T", say="it was never stopped")
-        a.until(lambda: state(pid) != "T", say="it was stopped for good")
+        a.until(lambda: state_of(pid) == "T", say="it was never stopped")
+        a.until(lambda: state_of(pid) != "T", say="it was stopped for good")
         assert len(os.listdir(a.mountpoint)) >= 1, "the mount answers meanwhile"
         # Who asks for it has it, however hard others work.
         a.run("handoff", "--vault", "vault")
@@ -76,9 +70,9 @@ def test_a_daemon_that_is_killed_leaves_no_stopped_process(pair: tuple[Desk, Des
         with a.path("large").open("wb") as file:
             file.write(data)
             os.fsync(file.fileno())
-        a.until(lambda: state(pid) == "T", say="it was never stopped")
+        a.until(lambda: state_of(pid) == "T", say="it was never stopped")
         a.kill()
-        a.until(lambda: state(pid) in {"", "Z"}, say="it stands there for ever")
+        a.until(lambda: ended(pid), say="it stands there for ever")
     a.mount()
     a.sync()
     b.until_reads("large", data)

@@ -28,10 +28,10 @@ class Brake:
 
     def __init__(self) -> None:
         self._pid = 0
-        self._held = False
         self._urgent = 0
         self._mark = 0.0, 0.0  # when it was looked at last, and the processor time that it had used: seconds
-        self._freed = trio.Event()
+        self._free = trio.Event()  # not set: it is stopped
+        self._free.set()
 
     def attach(self, pid: int) -> None:
         """A child, which nobody waits for before `detach`: the number is its own."""
@@ -47,21 +47,20 @@ class Brake:
         """Stop it until `release`; False where there is none, somebody waits for it, or it does next to nothing."""
         if not self._pid or self._urgent or not self._felt():
             return False
-        self._held, self._freed = True, trio.Event()
+        self._free = trio.Event()
         self._signal(signal.SIGSTOP)
         return True
 
     def release(self) -> None:
         """It goes on; once is enough."""
-        if self._held:
-            self._held = False
+        if not self._free.is_set():
             self._signal(signal.SIGCONT)
             self._mark = time.monotonic(), _used(self._pid)
-        self._freed.set()
+            self._free.set()
 
     async def released(self) -> None:
         """Return when it goes on, whoever wanted that."""
-        await self._freed.wait()
+        await self._free.wait()
 
     @contextmanager
     def urgent(self) -> Iterator[None]:

@@ -49,6 +49,7 @@ class Packing:
         self.rows: set[int] = set()
         self._pinned: set[int] = set()
         self._lost = state.changes.cuts_lost
+        self.breathe = state.rush.breather()  # of all its batches: the patience is that of the whole commit
         if self.writer is not None:
             self.pin({self.writer.number})
 
@@ -132,7 +133,6 @@ class SealCut:
             pictures.look_again()
         pictures.tried = True
         self._at = pictures.sealed
-        self._breathe = packing.state.rush.breather()
         self._ready: list[Ready] = []
 
     def run(self) -> None:
@@ -143,7 +143,7 @@ class SealCut:
         missing: set[int] = set()
         size = 0
         while self._at < len(pictures.todo) and size < _BATCH_BYTES and len(self._ready) < _BATCH_BLOCKS:
-            self._breathe()
+            self._packing.breathe()
             picture = pictures.todo[self._at]
             self._at += 1
             try:
@@ -208,7 +208,6 @@ class _Write:
         self._done = done
         self._after = after
         self._placed: list[Placed] = []
-        self._breathe = packing.state.rush.breather()
         if new:
             packing.state.begin(grows=False, quiet=True)
             self._writer = packing.writer_with_room()
@@ -219,7 +218,7 @@ class _Write:
     def run(self) -> None:
         """Compresses, encrypts, writes, until the pack is full."""
         while self._new and not self._writer.full:
-            self._breathe()
+            self._packing.breathe()
             one = self._new.pop()
             self._placed.append(self._writer.add(one.id, one.data))
 

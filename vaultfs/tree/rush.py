@@ -29,7 +29,7 @@ class Rush:
     """One mount's. Whoever answers requests calls `look` after each `EVERY` of them; nothing more is paid for it."""
 
     def __init__(self) -> None:
-        self._home = threading.get_ident()
+        self.home = threading.get_ident()  #: the loop's thread, which never waits
         self._last = self._until = -LASTS_NS  # on the clock of `time.perf_counter_ns`
         self._begun = trio.Event()
         self._urgent = 0
@@ -50,7 +50,8 @@ class Rush:
     async def begun(self) -> None:
         """Return as soon as there is one."""
         while time.perf_counter_ns() >= self._until:
-            self._begun = trio.Event()
+            if self._begun.is_set():  # whoever waits already waits for this one, too
+                self._begun = trio.Event()
             await self._begun.wait()
 
     async def over(self) -> None:
@@ -69,15 +70,14 @@ class Rush:
 
     def breather(self) -> Callable[[], None]:
         """For one piece of work in a thread, which calls it every now and then, and gives way in it."""
-        return _Breather(self, self._home)
+        return _Breather(self)
 
 
 class _Breather:
-    __slots__ = ("_home", "_left", "_rush", "_since")
+    __slots__ = ("_left", "_rush", "_since")
 
-    def __init__(self, rush: Rush, home: int) -> None:
+    def __init__(self, rush: Rush) -> None:
         self._rush = rush
-        self._home = home
         self._since = 0  # of the processor time of the thread
         self._left = PATIENCE_NS
 
@@ -87,7 +87,7 @@ class _Breather:
         if 0 <= took < TURN_NS:
             return
         self._since = now
-        if self._left > 0 and self._rush.on and threading.get_ident() != self._home:
+        if self._left > 0 and self._rush.on and threading.get_ident() != self._rush.home:
             pause = PAYS * min(abs(took), MOST_NS)
             self._left -= pause
             time.sleep(pause / 1e9)
