@@ -1,8 +1,8 @@
 """Times the workloads on several file systems, side by side.
 
-Every workload runs on every target in turn (A B C, A B C, ...), so a drift of the machine's speed falls on
-all alike; the figure is the median over the rounds, higher is better. Needs root for the cold workloads
-(they drop the kernel's caches); as an ordinary user these are left out.
+Every workload runs on every target in turn, so a drift of the machine's speed falls on all alike, in another order
+each time: what one leaves the disk to do is felt by the next. The figure is the median over the rounds, higher is
+better. Needs root for the cold workloads (they drop the kernel's caches); as an ordinary user these are left out.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import signal
 import sys
@@ -49,12 +50,17 @@ def rate(workload: Workload, directory: str) -> float:
     return float(done / (time.perf_counter() - start))
 
 
+def in_turn(targets: Sequence[Target], what: str) -> list[Target]:
+    """Those in an order of its own for `what`, the same each time."""
+    return random.Random(what).sample(targets, len(targets))
+
+
 def one_round(targets: Sequence[Target], workloads: Sequence[Workload], rates: Any, number: int) -> None:
     directories = {target.name: target.root / f"round{number}" for target in targets}
     for directory in directories.values():
         directory.mkdir()
     for workload in workloads:
-        for target in targets:
+        for target in in_turn(targets, f"{workload.name} {number}"):
             if sys.stderr.isatty():
                 print(
                     f"\r\033[K# round {number + 1}: {workload.name} on {target.name}",

@@ -3,7 +3,8 @@
 At rest, with a line of a limited speed, and as fast as it goes, in turn, so a drift of the machine falls on all. As
 fast as it goes is the hardest: on this machine the S3 server is at work on the same processors too, though at the
 lowest priority, as a store elsewhere would take none of their time. Its objects are in memory, and each round has a
-vault and a store of its own, so that they fit there.
+vault and a store of its own, so that they fit there. Memory is full of cached pages throughout: see
+`benchmarks.full_memory`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from benchmarks.fsbench import rate
+from benchmarks.full_memory import FullMemory
 from benchmarks.more_base import MEGABYTE, Found, Part, mounted, note, shown, table, write_file
 from benchmarks.more_store import OnS3, elsewhere, serve
 from benchmarks.workloads import WORKLOADS
@@ -36,9 +38,10 @@ class Bench:
 
     target: OnS3
 
-    def __init__(self, megabytes: int, row_seconds: float) -> None:
+    def __init__(self, megabytes: int, row_seconds: float, memory: FullMemory | None) -> None:
         self.megabytes = megabytes
         self.row_seconds = row_seconds
+        self.memory = memory
         self.rates: dict[str, dict[str, list[float]]] = {row: defaultdict(list) for row in ROWS}
         self.sent: dict[str, list[tuple[float, float]]] = defaultdict(list)  # MB that went up in a row, its seconds
         self.early = 0  # rows thrown away: the publish had ended before they did
@@ -78,7 +81,9 @@ class Bench:
         for _ in range(TRIES):
             if how == REST:
                 self.target.wait_published()
-            else:
+            if self.memory is not None:
+                self.memory.fill()
+            if how != REST:
                 self._publish()
             _, before, _ = self.target.progress()
             start = time.monotonic()
@@ -119,7 +124,8 @@ def text(bench: Bench, rounds: int) -> str:
     thrown = f"; {bench.early} rows were measured again, as it had ended before them" if bench.early else ""
     about = (
         f"{rounds} rounds, medians; the ratio is that of each round. `rclone serve s3` on loopback, its "
-        f"objects {bench.where}; {bench.megabytes} MB that do not compress. In every row that counts something still "
+        f"objects {bench.where}; {bench.megabytes} MB that do not compress; memory "
+        "full of cached files. In every row that counts something still "
         f"waited to go up when it had ended{thrown}. "
         f"What went up meanwhile: {speeds[LIMITED]:.0f} MB/s with the line limited to {LIMIT // MEGABYTE} MiB/s, "
         f"{speeds[FULL]:.0f} MB/s without a limit (at rest {speeds[REST]:.1f})."
@@ -131,21 +137,26 @@ def text(bench: Bench, rounds: int) -> str:
 def run(part: Part) -> Found:
     """Every other round the other way round."""
     rounds, megabytes, row_seconds = (1, 250, 0.1) if part.quick else (4, 500, 1.2)
-    rows = [workload for name in ROWS for workload in WORKLOADS if workload.name == name]
-    bench = Bench(megabytes, row_seconds)
-    for number in range(rounds):
-        with ExitStack() as stack:
-            shelf, bench.where = stack.enter_context(elsewhere(part.work, MOST * megabytes))
-            section = stack.enter_context(serve(shelf))
-            (target,) = stack.enter_context(mounted([OnS3(part.work / "vaultfs", section)]))
-            assert isinstance(target, OnS3)
-            bench.target = target
-            order = (REST, LIMITED, FULL)
-            for how in order if number % 2 == 0 else order[::-1]:
-                note(f"publishing: round {number + 1}, {how}")
-                target.limit(LIMIT if how == LIMITED else 0)
-                for row in rows:
-                    bench.measure(row, how)
-                bench.clear()
+    with FullMemory(part.work) as memory:
+        bench = Bench(megabytes, row_seconds, None if part.quick else memory)
+        for number in range(rounds):
+            _round(part, bench, number)
     facts = {"rates": bench.rates, "sent": bench.sent, "measured again": bench.early}
     return Found(text(bench, rounds), facts)
+
+
+def _round(part: Part, bench: Bench, number: int) -> None:
+    rows = [workload for name in ROWS for workload in WORKLOADS if workload.name == name]
+    with ExitStack() as stack:
+        shelf, bench.where = stack.enter_context(elsewhere(part.work, MOST * bench.megabytes))
+        section = stack.enter_context(serve(shelf))
+        (target,) = stack.enter_context(mounted([OnS3(part.work / "vaultfs", section)]))
+        assert isinstance(target, OnS3)
+        bench.target = target
+        order = (REST, LIMITED, FULL)
+        for how in order if number % 2 == 0 else order[::-1]:
+            note(f"publishing: round {number + 1}, {how}")
+            target.limit(LIMIT if how == LIMITED else 0)
+            for row in rows:
+                bench.measure(row, how)
+            bench.clear()

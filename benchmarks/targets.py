@@ -115,6 +115,7 @@ class Vaultfs(Target):
 
     name = "vaultfs"
     program = "vaultfs"
+    before: tuple[str, ...] = ()  # what starts our command, if it is not started as it is
     options: tuple[str, ...] = ()  # of `vaultfs mount`
     settings: ClassVar[dict[str, str]] = {}
 
@@ -141,7 +142,7 @@ class Vaultfs(Target):
         """Run one of vaultfs's verbs in that home."""
         # An empty variable is none: what the person has set for the own vaults does not count here.
         others = {name: "" for name in os.environ if name.startswith("VAULTFS_")}
-        self.run(self.command(), *arguments, **(others | self.settings | self.env()))
+        self.run(*self.before, self.command(), *arguments, **(others | self.settings | self.env()))
 
     def mount(self) -> None:
         """A new vault, mounted; in that home there is no wallet yet, so it makes a key file."""
@@ -179,6 +180,17 @@ class VaultfsHalting(Vaultfs):
 
     name = "vaultfs-halting"
     settings: ClassVar = {"VAULTFS_QUICK_WAKES": "false"}
+
+
+class VaultfsSmallPages(Vaultfs):
+    """The same without huge pages of memory, which a process and its children can be denied (PR_SET_THP_DISABLE)."""
+
+    name = "vaultfs-small-pages"
+    before = (
+        sys.executable,
+        "-c",
+        "import ctypes, os, sys; ctypes.CDLL(None).prctl(41, 1, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])",
+    )
 
 
 class Gocryptfs(Target):
@@ -273,6 +285,7 @@ def _debian_version(package: str) -> str:
     return f"{package} {shown.stdout or '?'}"
 
 
-_KINDS = (Native, Vaultfs, Gocryptfs, Securefs, Cryfs, Encfs, Rclone, VaultfsPyfuse3, VaultfsHalting)
-TARGETS: dict[str, type[Target]] = {kind.name: kind for kind in _KINDS}
-USUAL = [name for name in TARGETS if name not in {VaultfsPyfuse3.name, VaultfsHalting.name}]
+_KINDS = (Native, Vaultfs, Gocryptfs, Securefs, Cryfs, Encfs, Rclone)
+_VARIANTS = (VaultfsPyfuse3, VaultfsHalting, VaultfsSmallPages)
+TARGETS: dict[str, type[Target]] = {kind.name: kind for kind in (*_KINDS, *_VARIANTS)}
+USUAL = [kind.name for kind in _KINDS]

@@ -25,6 +25,23 @@ def test_the_kernels_echo_of_a_write_is_no_later_write(stores: StoreMaker) -> No
     assert tree.inode(ino).mtime == written - SECOND
 
 
+def test_times_that_are_so_already_are_not_written_down_again(stores: StoreMaker) -> None:
+    tree = stores.new()
+    node = tree.names.make(ROOT, b"f", FILE, 1000, 1000)
+    tree.content.write(node.ino, 0, b"x", times=False)
+    before, written, mtime, ctime = tree.state.journal.lsn, node.written, node.mtime, node.ctime
+    for same in ({"mtime": mtime}, {}, {"atime": node.atime}):
+        assert tree.attributes.set(node.ino, ctime=ctime, **same) is node
+    assert tree.state.journal.lsn == before
+    assert (node.written, node.mtime, node.ctime) == (written, mtime, ctime)
+    changes = ({"ctime": ctime + 1}, {"atime": 5}, {"mtime": mtime + 7}, {"mode": 0o600}, {"uid": 1000}, {"size": 1})
+    for number, change in enumerate(changes, 1):
+        tree.attributes.set(node.ino, **{"ctime": ctime} | change)
+        assert tree.state.journal.lsn == before + number, change
+        node.ctime = ctime
+    assert (node.mode & 0o777, node.atime) == (0o600, 5)
+
+
 def test_what_a_person_changes_is_a_write_now(stores: StoreMaker) -> None:
     tree = stores.new()
     ino = tree.names.make(ROOT, b"f", FILE, 1000, 1000).ino

@@ -17,7 +17,7 @@ import pyfuse3
 import trio
 
 from vaultfs.errors import BusyError, MountFailedError, NotMountedError, VaultfsError
-from vaultfs.fuse import handshake, kernel, mount, mountinfo, protocol
+from vaultfs.fuse import handshake, huge_pages, kernel, mount, mountinfo, protocol
 from vaultfs.fuse.answering import FETCH_SECONDS
 from vaultfs.fuse.eager import EagerWait
 from vaultfs.fuse.fast.lane import Device, FastLane
@@ -97,6 +97,7 @@ async def serve(
         # objects takes 2 % of the processor, and up to milliseconds at a time (docs/performance.md).
         gc.freeze()
         gc.set_threshold(_GARBAGE_AFTER, 20, 20)
+        huge_pages.take()
         with suppress(OSError):
             # libfuse reads by splice where its pipe may grow, which a socket refuses (docs/design.md).
             kernel.drop_capability(kernel.CAP_SYS_RESOURCE)
