@@ -1,8 +1,9 @@
 """Times the workloads on several file systems, side by side.
 
-Every workload runs on every target in turn, so a drift of the machine's speed falls on all alike, in another order
-each time: what one leaves the disk to do is felt by the next. The figure is the median over the rounds, higher is
-better. Needs root for the cold workloads (they drop the kernel's caches); as an ordinary user these are left out.
+Every workload runs on every target in turn, so a drift of the machine's speed falls on all alike; in another order each
+time, as what one leaves the disk to do is felt by the next; and after a moment of work that is not timed. The figure is
+the median over the rounds, higher is better. Needs root for the cold workloads (they drop the kernel's caches); as an
+ordinary user these are left out.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 CACHES = Path("/proc/sys/vm/drop_caches")
+WARM_UP_SECONDS = 0.1
 
 
 def drop_caches() -> None:
@@ -48,6 +50,25 @@ def rate(workload: Workload, directory: str) -> float:
         except StopIteration as stop:
             done = stop.value
     return float(done / (time.perf_counter() - start))
+
+
+def warm_up(directory: Path) -> None:
+    """Have the file system do something for a moment, untimed.
+
+    While the others had their turn the host may have put aside what its daemon works on: on a virtual machine each page
+    not touched for a second can cost tens of µs (`python -m benchmarks.full_memory`).
+    """
+    path, other = directory / "warm", directory / "up"
+    end = time.monotonic() + WARM_UP_SECONDS
+    while time.monotonic() < end:
+        with path.open("wb") as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+        path.rename(other)
+        path.exists()
+        other.read_bytes()
+        other.unlink()
 
 
 def in_turn(targets: Sequence[Target], what: str) -> list[Target]:
@@ -70,6 +91,8 @@ def one_round(targets: Sequence[Target], workloads: Sequence[Workload], rates: A
                 )
             if workload.cold:
                 drop_caches()
+            else:
+                warm_up(directories[target.name])
             try:
                 found = rate(workload, str(directories[target.name]))
             except Exception as error:  # noqa: BLE001  (a file system that fails a workload has no figure there)

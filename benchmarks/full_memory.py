@@ -21,6 +21,7 @@ KEPT = 192 << 20  # bytes that stay free, as the kernel keeps some
 _ROUNDS = 3  # it makes room itself while we fill
 _PIECE = 1 << 20
 _GIVEN_BACK_SECONDS = 5
+_IDLE_BYTES = 32 << 20
 _MEMINFO = Path("/proc/meminfo")
 
 
@@ -64,6 +65,14 @@ class FullMemory:
                     pass
 
 
+def _lines(memory: mmap.mmap) -> float:
+    """Microseconds for each page to look at one byte of it."""
+    start = time.perf_counter()
+    for offset in range(0, len(memory), mmap.PAGESIZE):
+        memory[offset]
+    return (time.perf_counter() - start) * 1e6 / (len(memory) // mmap.PAGESIZE)
+
+
 def _touch(megabytes: int) -> float:
     """Microseconds for each page of so much new memory."""
     with mmap.mmap(-1, megabytes << 20) as memory:
@@ -75,12 +84,21 @@ def _touch(megabytes: int) -> float:
 
 
 def main() -> None:
-    """What a page of memory costs right after it was freed, and some seconds later."""
+    """What a page of memory costs right after it was freed and some seconds later; and one that nobody looked at."""
     megabytes = (free() >> 20) // 4
     _touch(megabytes)
     print(f"{megabytes} MiB, µs for each page: right after they were freed {_touch(megabytes):.1f}", end="", flush=True)
     time.sleep(_GIVEN_BACK_SECONDS)
     print(f", {_GIVEN_BACK_SECONDS} seconds later {_touch(megabytes):.1f}")
+    with mmap.mmap(-1, _IDLE_BYTES) as memory:
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+        for offset in range(0, len(memory), mmap.PAGESIZE):
+            memory[offset] = 1
+        found = []
+        for seconds in (0.0, 0.1, 0.5, 2.0):
+            time.sleep(seconds)
+            found.append(f"{_lines(memory):.2f} after {seconds} s")
+    print("one that holds something, µs to look at it again:", ", ".join(found))
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ import apsw
 import pytest
 
 from tests.store.stores import content, make_file, names_of, work_off
+from vaultfs import clock
 from vaultfs.format.journal import SEGMENT_BYTES
 from vaultfs.tree import ROOT, database, housekeeping
-from vaultfs.tree.housekeeping import SpareWork, SyncWork
+from vaultfs.tree.housekeeping import CHECKPOINT_NS, REST_NS, RestWork, SpareWork, SyncWork
 from vaultfs.tree.packs import PackWriter
 from vaultfs.tree.seal import SealWork
 
@@ -220,3 +221,44 @@ def test_a_spare_segment_that_finds_no_room_does_not_hold_up_the_rest(
     assert tree.state.pages == {}
     tree.keeper.no_spare_before = 0
     assert isinstance(tree.tick(), SpareWork)
+
+
+def next_rest(tree: Tree) -> RestWork | None:
+    """Do what is due, until that is to make what was changed durable."""
+    while (work := tree.tick()) is not None:
+        if isinstance(work, RestWork):
+            return work
+        work_off(work)
+    return None
+
+
+def test_what_was_written_is_on_the_disk_once_nobody_writes_for_a_moment(
+    stores: StoreMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = stores.new()
+    now = clock.steady()
+    monkeypatch.setattr(clock, "steady", lambda: now)
+    journal, blocks = tree.state.journal, tree.blocks
+    make_file(tree, b"small", b"a" * 100)
+    make_file(tree, b"large", os.urandom(200_000))
+    assert blocks.unsynced
+    assert not journal.all_synced
+    assert next_rest(tree) is None, "somebody is at work"
+    now += REST_NS - 1
+    make_file(tree, b"more", b"b" * 100)
+    assert next_rest(tree) is None, "and still is"
+    now += REST_NS
+    work = next_rest(tree)
+    assert work is not None
+    make_file(tree, b"meanwhile", b"c" * 100)
+    work_off(work)
+    assert not blocks.unsynced
+    assert not journal.all_synced, "that came later"
+    assert next_rest(tree) is None
+    now += REST_NS
+    work_off(next_rest(tree))
+    assert journal.all_synced
+    now += REST_NS
+    assert next_rest(tree) is None, "once is enough"
+    now += CHECKPOINT_NS
+    assert isinstance(tree.tick(), SyncWork), "a checkpoint is due all the same"

@@ -41,6 +41,7 @@ COLLECT_BYTES = 128 << 20
 _LOG_PAGES = 2048
 ROOM_NS = 10_000_000_000  # between two attempts to make room on a full disk
 SPARE_NS = 10_000_000_000  # after a spare segment could not be made
+REST_NS = 900_000_000  # without a change, and what was changed goes to the disk: from one look to the next
 
 
 class Work(Protocol):
@@ -68,6 +69,7 @@ class Housekeeper:
         self._made_room = -ROOM_NS
         self._room_from = -1  # `committed` when room was made last
         self.no_spare_before = 0
+        self._seen = state.journal.lsn, self.checkpointed  # the last change, and when it was first seen
         state.db.set_wal_hook(self._log_grew)
 
     def _log_grew(self, _connection: object, _name: str, pages: int) -> int:
@@ -94,6 +96,8 @@ class Housekeeper:
             or state.changed > CHECKPOINT_CHANGES
         ):
             return SyncWork(self)
+        if self._at_rest():
+            return RestWork(self)
         if not journal.free and clock.steady() >= self.no_spare_before:
             return SpareWork(self)
         seal = self.seal(everything=journal.size > JOURNAL_LOW)
@@ -104,6 +108,15 @@ class Housekeeper:
         if len(journal.free) > _SPARE_SLOTS:
             journal.shrink(len(journal.segments) + _SPARE_SLOTS)
         return None
+
+    def _at_rest(self) -> bool:
+        """Whether nobody has changed anything for a moment, and what was changed before may not be on the disk."""
+        journal, now = self.state.journal, clock.steady()
+        if journal.lsn != self._seen[0]:
+            self._seen = journal.lsn, now
+        if now - self._seen[1] < REST_NS:
+            return False
+        return not journal.all_synced or bool(self.blocks.unsynced)
 
     def _make_room(self) -> Work | None:
         """On a full disk: the cache gives way, and dead packs go as soon as a checkpoint knows that they are dead.
@@ -223,6 +236,22 @@ class SyncWork:
         self._change()
         keeper.sync_inline()
         return DurableWork(keeper, keeper.commit())
+
+
+class RestWork:
+    """What was changed is made durable while nobody waits for that: the next fsync has little left to do."""
+
+    def __init__(self, keeper: Housekeeper) -> None:
+        self._ticket = Ticket(keeper.state, keeper.blocks)
+
+    def run(self) -> None:
+        """Waits for the disk."""
+        self._ticket.run()
+
+    def apply(self) -> Work | None:
+        """Notes it."""
+        self._ticket.done()
+        return None
 
 
 class DurableWork:
