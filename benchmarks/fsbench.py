@@ -55,8 +55,8 @@ def rate(workload: Workload, directory: str) -> float:
 def warm_up(directory: Path) -> None:
     """Have the file system do something for a moment, untimed.
 
-    While the others had their turn the host may have put aside what its daemon works on: on a virtual machine each page
-    not touched for a second can cost tens of µs (`python -m benchmarks.full_memory`).
+    While the others had their turn the host may have put aside what its daemon works on: on some virtual machines a
+    page that was not looked at for a while costs several times as much (`python -m benchmarks.full_memory`).
     """
     path, other = directory / "warm", directory / "up"
     end = time.monotonic() + WARM_UP_SECONDS

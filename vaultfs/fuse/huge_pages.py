@@ -8,6 +8,7 @@ What is there when the daemon begins to serve, the code above all, is looked at 
 from __future__ import annotations
 
 import ctypes
+from contextlib import suppress
 from pathlib import Path
 
 HUGE = 2 << 20
@@ -33,5 +34,6 @@ def take() -> None:
     """For all that this process has now. Only advice: where it is not taken, all stays as it is."""
     advise = ctypes.CDLL(None).madvise
     advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    for start, length in areas(_MAPS.read_text()):
-        advise(start, length, _COLLAPSE)
+    with suppress(OSError):  # without /proc
+        for start, length in areas(_MAPS.read_text()):
+            advise(start, length, _COLLAPSE)
