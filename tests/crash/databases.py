@@ -49,12 +49,16 @@ class Database(Worker):
             log.say("committed", number=number)
 
     def verify(self, log: list[dict[str, Any]], crash: Crash) -> list[str]:
-        del crash
         if not any(entry["event"] == "made" for entry in log) and not self.path.exists():
             return []
-        acknowledged = max([0] + [e["number"] for e in log if e["event"] == "committed"])
+        committed = [entry for entry in log if entry["event"] == "committed"]
+        acknowledged = max([0] + [entry["number"] for entry in committed])
+        # Where one is missing: SQLite also says that a commit is done if it cannot open the directory to sync it, which
+        # is so once the daemon is dead. An acknowledgement before the crash can have no such excuse.
+        before = crash.at - max((entry["t"] for entry in committed), default=crash.at)
         try:
-            return [f"{self.path.name}: {line}" for line in self.inspect(acknowledged, log)]
+            found = self.inspect(acknowledged, log)
+            return [f"{self.path.name}: {line} (the last one {before:.3f} s before the crash)" for line in found]
         except sqlite3.Error as error:
             return [f"{self.path.name}: {type(error).__name__}: {error} ({acknowledged} acknowledged)"]
 
