@@ -1,7 +1,7 @@
 """Memory full of cached files, as on a machine that has been on for a while.
 
-A virtual machine may give memory that nobody uses back to its host within seconds, and to get a page of it again costs
-several times what a page costs otherwise: `python -m benchmarks.full_memory` shows it. A measurement in which the
+A virtual machine may give memory that nobody uses back to its host within seconds, and to get a page of it again may
+cost several times what a page costs otherwise: `python -m benchmarks.full_memory` measures it. A measurement in which the
 caches grow, as in a publish, is then slower for that alone. Pages of a hole need no disk, and the kernel drops them
 where it wants room.
 """
@@ -23,6 +23,7 @@ _ROUNDS = 3  # it makes room itself while we fill
 _PIECE = 1 << 20
 _GIVEN_BACK_SECONDS = 5
 _IDLE_BYTES = 32 << 20
+_IDLE_SECONDS = (0.0, 0.1, 0.5, 2.0)
 _MEMINFO = Path("/proc/meminfo")
 
 
@@ -66,42 +67,42 @@ class FullMemory:
                     pass
 
 
-def _looks(memory: mmap.mmap, offsets: list[int]) -> float:
-    """Microseconds for each page to look at one byte of it."""
+def _touch(memory: mmap.mmap, *, shuffled: bool = False) -> float:
+    """Microseconds for each page to write a byte into it."""
+    offsets = list(range(0, len(memory), mmap.PAGESIZE))
+    if shuffled:
+        random.Random(1).shuffle(offsets)
     start = time.perf_counter()
     for offset in offsets:
-        memory[offset]
+        memory[offset] = 1
     return (time.perf_counter() - start) * 1e6 / len(offsets)
 
 
-def _touch(megabytes: int) -> float:
-    """Microseconds for each page of so much new memory."""
-    with mmap.mmap(-1, megabytes << 20) as memory:
-        memory.madvise(mmap.MADV_NOHUGEPAGE)
-        start = time.perf_counter()
-        for offset in range(0, len(memory), mmap.PAGESIZE):
-            memory[offset] = 1
-        return (time.perf_counter() - start) * 1e6 / (len(memory) // mmap.PAGESIZE)
+def _fresh(size: int) -> mmap.mmap:
+    memory = mmap.mmap(-1, size)
+    memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return memory
 
 
 def main() -> None:
     """What a page of memory costs right after it was freed and some seconds later; and one that nobody looked at."""
-    megabytes = (free() >> 20) // 4
-    _touch(megabytes)
-    print(f"{megabytes} MiB, µs for each page: right after they were freed {_touch(megabytes):.1f}", end="", flush=True)
-    time.sleep(_GIVEN_BACK_SECONDS)
-    print(f", {_GIVEN_BACK_SECONDS} seconds later {_touch(megabytes):.1f}")
-    with mmap.mmap(-1, _IDLE_BYTES) as memory:
-        memory.madvise(mmap.MADV_NOHUGEPAGE)
-        offsets = list(range(0, len(memory), mmap.PAGESIZE))
-        random.Random(1).shuffle(offsets)
-        for offset in offsets:
-            memory[offset] = 1
+    size = free() // 4
+    new = []
+    for seconds in (0, 0, _GIVEN_BACK_SECONDS):
+        time.sleep(seconds)
+        with _fresh(size) as memory:
+            new.append(_touch(memory))
+    print(
+        f"{size >> 20} MiB, µs for each page: right after they were freed {new[1]:.1f}, "
+        f"{_GIVEN_BACK_SECONDS} seconds later {new[2]:.1f}"
+    )
+    with _fresh(_IDLE_BYTES) as memory:
+        _touch(memory)
         found = []
-        for seconds in (0.0, 0.1, 0.5, 2.0):
+        for seconds in _IDLE_SECONDS:
             time.sleep(seconds)
-            found.append(f"{_looks(memory, offsets):.2f} after {seconds} s")
-    print("one that holds something, µs to look at it again:", ", ".join(found))
+            found.append(f"{_touch(memory, shuffled=True):.2f} after {seconds} s")
+    print("one that holds something, µs to write to it again:", ", ".join(found))
 
 
 if __name__ == "__main__":

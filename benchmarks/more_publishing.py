@@ -124,9 +124,8 @@ def text(bench: Bench, rounds: int) -> str:
     thrown = f"; {bench.early} rows were measured again, as it had ended before them" if bench.early else ""
     about = (
         f"{rounds} rounds, medians; the ratio is that of each round. `rclone serve s3` on loopback, its "
-        f"objects {bench.where}; {bench.megabytes} MB that do not compress; memory "
-        "full of cached files. In every row that counts something still "
-        f"waited to go up when it had ended{thrown}. "
+        f"objects {bench.where}; {bench.megabytes} MB that do not compress; memory full of "
+        f"cached files. In every row that counts something still waited to go up when it had ended{thrown}. "
         f"What went up meanwhile: {speeds[LIMITED]:.0f} MB/s with the line limited to {LIMIT // MEGABYTE} MiB/s, "
         f"{speeds[FULL]:.0f} MB/s without a limit (at rest {speeds[REST]:.1f})."
     )

@@ -19,7 +19,7 @@ from vaultfs.tree import inode as inodes
 from vaultfs.tree.collect import CollectWork
 from vaultfs.tree.replay import restore
 from vaultfs.tree.seal import SealWork, pictures_of
-from vaultfs.tree.sync import Ticket
+from vaultfs.tree.sync import Ticket, not_on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,8 +96,9 @@ class Housekeeper:
             or state.changed > CHECKPOINT_CHANGES
         ):
             return SyncWork(self)
-        if self._at_rest():
-            return RestWork(self)
+        rest = self._rest()
+        if rest is not None:
+            return rest
         if not journal.free and clock.steady() >= self.no_spare_before:
             return SpareWork(self)
         seal = self.seal(everything=journal.size > JOURNAL_LOW)
@@ -109,14 +110,15 @@ class Housekeeper:
             journal.shrink(len(journal.segments) + _SPARE_SLOTS)
         return None
 
-    def _at_rest(self) -> bool:
-        """Whether nobody has changed anything for a moment, and what was changed before may not be on the disk."""
-        journal, now = self.state.journal, clock.steady()
-        if journal.lsn != self._seen[0]:
-            self._seen = journal.lsn, now
+    def _rest(self) -> Work | None:
+        """What was changed goes to the disk, if nobody has changed anything for a moment."""
+        lsn, now = self.state.journal.lsn, clock.steady()
+        if lsn != self._seen[0]:
+            self._seen = lsn, now
         if now - self._seen[1] < REST_NS:
-            return False
-        return not journal.all_synced or bool(self.blocks.unsynced)
+            return None
+        ticket = not_on_disk(self.state, self.blocks)
+        return None if ticket is None else RestWork(ticket)
 
     def _make_room(self) -> Work | None:
         """On a full disk: the cache gives way, and dead packs go as soon as a checkpoint knows that they are dead.
@@ -241,8 +243,8 @@ class SyncWork:
 class RestWork:
     """What was changed is made durable while nobody waits for that: the next fsync has little left to do."""
 
-    def __init__(self, keeper: Housekeeper) -> None:
-        self._ticket = Ticket(keeper.state, keeper.blocks)
+    def __init__(self, ticket: Ticket) -> None:
+        self._ticket = ticket
 
     def run(self) -> None:
         """Waits for the disk."""

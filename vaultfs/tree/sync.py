@@ -73,3 +73,10 @@ class Ticket:
     def confirm(self) -> None:
         """The second half: it is noted in the journal. Raises `OSError`, after which it takes no more changes."""
         self._state.journal.confirm()
+
+
+def not_on_disk(state: State, blocks: Blocks) -> Ticket | None:
+    """What was done and may not be durable yet; None where everything is."""
+    if state.journal.all_synced and not blocks.unsynced:
+        return None
+    return Ticket(state, blocks)

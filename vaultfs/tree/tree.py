@@ -20,12 +20,13 @@ from vaultfs.tree.leaving import Leaving
 from vaultfs.tree.ledger import Ledger
 from vaultfs.tree.names import Names
 from vaultfs.tree.state import LOW_SPACE, Device, State
-from vaultfs.tree.sync import Ticket
+from vaultfs.tree.sync import not_on_disk
 from vaultfs.tree.whereabouts import shown_path
 from vaultfs.tree.xattrs import Xattrs
 
 if TYPE_CHECKING:
     from vaultfs.tree.replay import StartupReport
+    from vaultfs.tree.sync import Ticket
 
 KEPT_SLOTS = 2
 
@@ -142,10 +143,7 @@ class Tree:
         state = self.state
         if state.failed:
             raise OSError(state.failed, os.strerror(state.failed))
-        journal = state.journal
-        if journal.all_synced and not self.blocks.unsynced:
-            return None
-        return Ticket(state, self.blocks)
+        return not_on_disk(state, self.blocks)
 
     def sync_soon(self) -> None:
         """Likely somebody asks for `sync` next, now that something was written."""
