@@ -1,8 +1,8 @@
 """Memory full of cached files, as on a machine that has been on for a while.
 
 A virtual machine may give memory that nobody uses back to its host within seconds, and to get a page of it again may
-cost several times what a page costs otherwise: `python -m benchmarks.full_memory` measures it. A measurement in which the
-caches grow, as in a publish, is then slower for that alone. Pages of a hole need no disk, and the kernel drops them
+cost several times what a page costs otherwise: `python -m benchmarks.full_memory` measures it. A measurement in which
+the caches grow, as in a publish, is then slower for that alone. Pages of a hole need no disk, and the kernel drops them
 where it wants room.
 """
 
