@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import subprocess
 import time
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tests.crash.load import WORKERS, Load
 from tests.crash.lossy import Lossy
-from tests.crash.rounds import kill_all, machine, scratch
+from tests.crash.rounds import kill_all, machine, scratch, signal_all
 from tests.support.driver import Machine, command, detach, find_key, is_mounted
 
 if TYPE_CHECKING:
@@ -52,7 +53,12 @@ class CutRounds:
         self.loads: list[Load] = []
 
     def power_cut(self) -> None:
-        """The disk goes, then the daemon and the mount with it; the machine comes up with what is durable."""
+        """The disk goes, then the daemon and the mount with it; the machine comes up with what is durable.
+
+        Half the time the daemon stops first, with requests that it has not answered; else it sees its disk go.
+        """
+        if self.rng.random() < 0.5:
+            signal_all(self.machine, signal.SIGSTOP)
         self.disk.cut(self.rng, drop_all=self.rng.random() < 0.4)
         kill_all(self.machine)
         self.cuts += 1

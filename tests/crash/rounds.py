@@ -62,12 +62,19 @@ def processes_of(home: Machine) -> set[int]:
     return found
 
 
+def signal_all(home: Machine, number: signal.Signals) -> set[int]:
+    """Sends a signal to every process of that HOME; to which."""
+    found = processes_of(home)
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+    return found
+
+
 def kill_all(home: Machine) -> None:
     """SIGKILL every process of that HOME."""
-    for pid in processes_of(home):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-            wait_gone(pid)
+    for pid in signal_all(home, signal.SIGKILL):
+        wait_gone(pid)
 
 
 class KillRounds:
