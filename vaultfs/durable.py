@@ -25,6 +25,32 @@ def write_out(descriptor: int, offset: int = 0, length: int = 0, *, wait: bool) 
         raise OSError(number, os.strerror(number), "sync_file_range")
 
 
+def from_the_disk(path: Path) -> None:
+    """What was written is read from the disk from now on, not from memory; what still has to be written stays.
+
+    Where the disk did not take something, the kernel calls it clean nevertheless and shows it until the power fails.
+    Raises `OSError`.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+
+
+def sync_content(path: Path) -> None:
+    """Makes a file's content and size survive a power cut. Blocks. Raises `OSError`.
+
+    By a descriptor of its own: Linux tells an error of the disk once for each time that the file was opened, so that
+    of two who wait by the same descriptor one would be told that all is well.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_path(path: Path) -> None:
     """Makes a file's content, or the names in a directory, survive a power cut. Blocks. Raises `OSError`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

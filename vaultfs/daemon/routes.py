@@ -93,10 +93,10 @@ class Control:
         ticket = self._tree.sync()
         if ticket is not None:
             try:
-                await trio.to_thread.run_sync(ticket.run)
+                await trio.to_thread.run_sync(ticket.run_apart)
+                ticket.done()
             except OSError:
                 return Answer(b'{"error": "the store cannot be written"}', 500)
-            ticket.done()
         return Answer()
 
     async def _check(self, body: bytes) -> Answer:

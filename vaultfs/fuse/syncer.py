@@ -31,7 +31,10 @@ class Ticket(Protocol):
         """Whether there may be much to write."""
 
     def run(self) -> None:
-        """Wait for the disk; in any thread. Raises OSError."""
+        """Wait for the disk; in the loop. Raises OSError."""
+
+    def run_apart(self) -> None:
+        """Wait for the disk; in any other thread. Raises OSError."""
 
     def done(self) -> None:
         """In the loop, after `run` returned."""
@@ -137,7 +140,7 @@ class Syncer:
         start = time.perf_counter_ns()
         self._running = mine
         try:
-            await self._thread.run(ticket.run)
+            await self._thread.run(ticket.run_apart)
         finally:
             self._running = None
         if not ticket.heavy:

@@ -188,7 +188,7 @@ class RemoveWork:
 
     def run(self) -> None:
         """Waits until it is on disk that the packs are dead."""
-        self._ticket.run()
+        self._ticket.run_apart()
 
     def apply(self) -> Work:
         """Notes that in the journal. Raises `OSError`; then the files stay until the next collection."""
@@ -208,7 +208,7 @@ class _Unlink:
 
     def run(self) -> None:
         """Waits for the disk, then removes."""
-        self._ticket.run()
+        self._ticket.run_apart()
         for pack_id in self._gone:
             path_of(self._directory, pack_id).unlink(missing_ok=True)
 

@@ -229,7 +229,7 @@ class SyncWork:
 
     def run(self) -> None:
         """Waits for the disk."""
-        self._ticket.run()
+        self._ticket.run_apart()
 
     def apply(self) -> Work | None:
         """Commits; what came since `run` is little and made durable here."""
@@ -248,7 +248,7 @@ class RestWork:
 
     def run(self) -> None:
         """Waits for the disk."""
-        self._ticket.run()
+        self._ticket.run_apart()
 
     def apply(self) -> Work | None:
         """Notes it."""

@@ -212,12 +212,12 @@ class Journal:
         """Whether every change is on disk; a note that stands behind changes of others proves nothing of them."""
         return self.lsn == self.synced or (self.lsn == self.note == self.synced + 1)
 
-    def unsynced(self) -> list[int]:
-        """The descriptors of segments that are not known to be on disk up to their end.
+    def unsynced(self) -> list[Slot]:
+        """The files of segments that are not known to be on disk up to their end.
 
         One that was just begun counts: its header must be there before the database says that it is needed.
         """
-        return [segment.slot.fd for segment in self.segments if segment.last_lsn >= self.synced]
+        return [segment.slot for segment in self.segments if segment.last_lsn >= self.synced]
 
     def needed(self, lsn: int, *, closing: bool = False) -> int:
         """The number of the oldest segment that is needed once the database has everything up to `lsn`."""

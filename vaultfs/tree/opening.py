@@ -7,19 +7,20 @@ import os
 import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import apsw
 
 from vaultfs import clock
-from vaultfs.durable import sync_path
+from vaultfs.durable import from_the_disk, sync_path
 from vaultfs.errors import NewerFormatError, StoreDamagedError, StoreFullError, StoreReadOnlyError
 from vaultfs.tree import database
 from vaultfs.tree import inode as inodes
 from vaultfs.tree.inode import ROOT, Inode
 from vaultfs.tree.journal import Journal, Segment, Slot, read_segments
-from vaultfs.tree.packs import path_of
+from vaultfs.tree.packs import OPEN, path_of
 from vaultfs.tree.replay import Replay, StartupReport
 from vaultfs.tree.state import Device, State
 from vaultfs.tree.tree import Tree, drop_orphans
@@ -100,7 +101,11 @@ def _open(store: Path, keys: VaultKeys, device: Device, *, read_only: bool) -> T
     key = keys.database(device.id)
     copy: tempfile.TemporaryDirectory[str] | None = None
     immutable = read_only and not writable
-    if immutable and log.exists() and log.stat().st_size:
+    crashed = log.exists() and log.stat().st_size > 0
+    if crashed:
+        for file in (path, log):
+            from_the_disk(file)
+    if immutable and crashed:
         # SQLite needs to write to read what a crash left; so it works on a copy, which is ciphertext as well.
         copy = tempfile.TemporaryDirectory(prefix="vaultfs-")
         for file in (path, log):
@@ -130,6 +135,8 @@ def _start(state: State, key: bytes, device: Device, slots: list[Slot], *, read_
     state.load_totals()
     state.file_ids.load(state)
     after, oldest, running = state.meta("lsn"), state.meta("oldest"), state.meta("running")
+    if running:
+        _trust_the_disk_only(state, slots)
     report = StartupReport()
     tree = Tree(state, report)
     segments = _needed(state, slots, oldest, running)
@@ -155,6 +162,15 @@ def _start(state: State, key: bytes, device: Device, slots: list[Slot], *, read_
     journal.release(tree.keeper.commit())
     _make_durable(state)
     return tree
+
+
+def _trust_the_disk_only(state: State, slots: list[Slot]) -> None:
+    """The run before may have ended because the disk did not take what was written."""
+    for slot in slots:
+        from_the_disk(slot.path)
+    for (pack_id,) in state.all("SELECT id FROM pack WHERE state=?", OPEN):
+        with suppress(FileNotFoundError):
+            from_the_disk(path_of(state.store / "packs", pack_id))
 
 
 def _settle(state: State, segments: list[Segment], touched: set[int]) -> None:

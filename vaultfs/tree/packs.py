@@ -11,7 +11,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 from vaultfs.crypto.sealing import OVERHEAD
-from vaultfs.durable import sync_path
+from vaultfs.durable import sync_content, sync_path
 from vaultfs.format.pack import (
     BLOCK_BYTES,
     HEADER_BYTES,
@@ -130,7 +130,7 @@ class PackWriter:
 
     def sync(self) -> None:
         """Makes what was appended durable, the file's name with it the first time. Safe in any thread."""
-        os.fdatasync(self.file.fd)
+        sync_content(self.path)
         if not self._named:
             for directory in (self.path.parent, self.path.parent.parent):
                 sync_path(directory)

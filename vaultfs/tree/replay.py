@@ -7,10 +7,12 @@ durable; where one does, the store is damaged, and what can be had is had.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vaultfs import clock
 from vaultfs.crypto.sealing import OpenFailedError
+from vaultfs.durable import from_the_disk
 from vaultfs.errors import StoreDamagedError
 from vaultfs.format.journal import HEADER_BYTES, PREFIX_BYTES, Frame
 from vaultfs.format.pack import Entry, Kind, PackDamagedError
@@ -18,7 +20,7 @@ from vaultfs.tree import inode as inodes
 from vaultfs.tree.content import PAGES_PER_BLOCK, outgrows
 from vaultfs.tree.inode import ROOT, Inode
 from vaultfs.tree.journal import PageRun, Segment
-from vaultfs.tree.packs import Placed
+from vaultfs.tree.packs import Placed, path_of
 from vaultfs.tree.state import Op
 
 if TYPE_CHECKING:
@@ -152,7 +154,7 @@ class Replay:
                 return False
         for change in frame.head.changes:
             if change[0] == Op.PACK:
-                self._packs[change[1]] = change[2]
+                self._met(change[1], change[2])
             elif change[0] == Op.BLOCK and change[3]:  # else it is on the remote, and nobody knows where
                 _, _, identity, pack, number, offset, length, size, codec = change
                 place = Placed(pack, number, Entry(Kind.BLOCK, identity, offset, length, size, codec))
@@ -165,8 +167,16 @@ class Replay:
     def _pack_id(self, number: int) -> bytes:
         known = self._packs.get(number)
         if known is None:
-            known = self._packs[number] = self._state.one("SELECT id FROM pack WHERE pack=?", number) or bytes(16)
+            known = self._met(number, self._state.one("SELECT id FROM pack WHERE pack=?", number))
         return known
+
+    def _met(self, number: int, pack_id: bytes | None) -> bytes:
+        """A pack of which it is not known whether its blocks are on disk; None: gone, or nobody knows of it."""
+        self._packs[number] = pack_id or bytes(16)
+        if pack_id:
+            with suppress(FileNotFoundError):
+                from_the_disk(path_of(self._blocks.directory, pack_id))
+        return self._packs[number]
 
     def _apply(self, segment: Segment, offset: int, frame: Frame, after: int) -> None:
         state = self._state

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from vaultfs.durable import sync_content
 from vaultfs.tree.statements import error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vaultfs.tree.blocks import Blocks
+    from vaultfs.tree.journal import Slot
     from vaultfs.tree.state import State
 
 
 class Ticket:
     """Makes everything durable that was done before the ticket was made.
 
-    `run` blocks and may be called in any thread; `done` is called in the tree's thread after it returned (not
-    when it raised). Several tickets may run at once: each covers all that is not yet known to be on
+    `run`, or `run_apart` in another thread than the tree's, blocks; `done` is called in the tree's thread after it
+    returned (not when it raised). Several tickets may run at once: each covers all that is not yet known to be on
     disk, whoever else is waiting for it. Packs come first: a journal on disk never speaks of a block that is not.
     """
 
-    __slots__ = ("_blocks", "_descriptors", "_packs", "_state", "lsn")
+    __slots__ = ("_blocks", "_packs", "_slots", "_state", "lsn")
 
     def __init__(self, state: State, blocks: Blocks) -> None:
         self._state = state
@@ -28,7 +33,7 @@ class Ticket:
         self._blocks = blocks
         self.lsn = journal.lsn
         self._packs = [(pack, pack.size) for pack in blocks.unsynced]
-        self._descriptors = journal.unsynced()
+        self._slots = journal.unsynced()
 
     @property
     def heavy(self) -> bool:
@@ -41,11 +46,19 @@ class Ticket:
         After a failed fdatasync the kernel may call pages clean that never reached the disk, so that the next call
         would succeed and mean nothing.
         """
+        self._run(_sync_by_the_journal)
+
+    def run_apart(self) -> None:
+        """`run` for any other thread: whatever the disk says is told to it and to the tree's thread both."""
+        self._run(_sync_by_itself)
+
+    def _run(self, sync_slot: Callable[[Slot], None]) -> None:
         try:
             for pack, _ in self._packs:
-                pack.sync()
-            for descriptor in self._descriptors:
-                os.fdatasync(descriptor)
+                with suppress(FileNotFoundError):  # removed meanwhile, as no file has anything in it
+                    pack.sync()
+            for slot in self._slots:
+                sync_slot(slot)
         except OSError as problem:
             self._state.fail(problem, "the disk does not take what was written")
             raise
@@ -73,6 +86,15 @@ class Ticket:
     def confirm(self) -> None:
         """The second half: it is noted in the journal. Raises `OSError`, after which it takes no more changes."""
         self._state.journal.confirm()
+
+
+def _sync_by_the_journal(slot: Slot) -> None:
+    os.fdatasync(slot.fd)  # a file is not opened anew for each fsync of a program
+
+
+def _sync_by_itself(slot: Slot) -> None:
+    with suppress(FileNotFoundError):  # given up meanwhile: the database on disk has it all
+        sync_content(slot.path)
 
 
 def not_on_disk(state: State, blocks: Blocks) -> Ticket | None:
