@@ -38,17 +38,23 @@ def from_the_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def sync_content(path: Path) -> None:
-    """Makes a file's content and size survive a power cut. Blocks. Raises `OSError`.
+def sync_content(path: Path, descriptor: int) -> None:
+    """Makes content and size of an open file survive a power cut. Blocks. Raises `OSError`.
 
     By a descriptor of its own: Linux tells an error of the disk once for each time that the file was opened, so that
-    of two who wait by the same descriptor one would be told that all is well.
+    of two who wait by the same descriptor one would be told that all is well. `descriptor`: for a file that has been
+    removed or moved meanwhile; below 0: it is closed, and need not survive.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fdatasync(descriptor)
+        own = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if descriptor >= 0:
+            os.fdatasync(descriptor)
+        return
+    try:
+        os.fdatasync(own)
     finally:
-        os.close(descriptor)
+        os.close(own)
 
 
 def sync_path(path: Path) -> None:

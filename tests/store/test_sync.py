@@ -80,6 +80,49 @@ def test_an_error_that_the_kernel_told_another_ticket_counts_for_all(
     assert tree.state.journal.synced < second.lsn
 
 
+@pytest.mark.parametrize("gone", ["moved", "removed"])
+def test_a_file_that_lost_its_name_is_synced_all_the_same(
+    stores: StoreMaker, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    """Somebody moves the store below a mount, or a pack goes that no file has anything in."""
+    tree = stores.new()
+    make_file(tree, b"a", b"x" * 70000)
+    ticket = tree.sync()
+    assert ticket is not None
+    (pack,) = tree.blocks.unsynced
+    pack.sync()
+    files = [tree.state.journal.segments[-1].slot.path, pack.path]
+    wanted = {path.stat().st_ino for path in files}
+    for path in files:
+        path.rename(path.with_name("elsewhere")) if gone == "moved" else path.unlink()
+    synced = set()
+    fdatasync = os.fdatasync
+
+    def noted(descriptor: int) -> None:
+        fdatasync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fdatasync", noted)
+    ticket.run_apart()
+    assert synced >= wanted
+
+
+def test_a_segment_that_was_given_up_is_not_waited_for(stores: StoreMaker) -> None:
+    """The database on disk has all of it."""
+    tree = stores.new()
+    make_file(tree, b"a", b"x")
+    ticket = tree.sync()
+    assert ticket is not None
+    journal = tree.state.journal
+    journal.begin_segment()
+    tree.flush()
+    while len(journal.segments) > 1:
+        journal.free.append(journal.segments.popleft().slot)
+    journal.shrink(0)
+    ticket.run_apart()
+    assert not tree.health
+
+
 def test_what_is_sent_ahead_is_what_was_written_since(stores: StoreMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[int, int, bool]] = []
     monkeypatch.setattr(

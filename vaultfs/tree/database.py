@@ -138,8 +138,8 @@ def _set_up(connection: apsw.Connection, key: bytes, *, change: bool) -> None:
     # is as random as the master key, and to stretch it like a passphrase would take 20 ms for each connection.
     connection.execute("PRAGMA cipher='aegis'")
     connection.execute(f"PRAGMA key='raw:{key.hex()}{_salt(key).hex()}'")
-    # A plan does not depend on the values asked for: else SQLite parses each statement with a join anew, every time that
-    # it is run, to see whether these values make a better one (measured: 14 µs instead of 1.3 for where a block stands).
+    # A plan does not depend on the values asked for: else SQLite parses each statement with a join anew, every time it
+    # is run, to see whether these values make a better one (measured: 14 µs instead of 1.3 for where a block stands).
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     if change:
         connection.execute("PRAGMA journal_mode=WAL")

@@ -130,7 +130,7 @@ class PackWriter:
 
     def sync(self) -> None:
         """Makes what was appended durable, the file's name with it the first time. Safe in any thread."""
-        sync_content(self.path)
+        sync_content(self.path, self.file.fd)
         if not self._named:
             for directory in (self.path.parent, self.path.parent.parent):
                 sync_path(directory)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vaultfs.durable import sync_content
@@ -55,8 +54,7 @@ class Ticket:
     def _run(self, sync_slot: Callable[[Slot], None]) -> None:
         try:
             for pack, _ in self._packs:
-                with suppress(FileNotFoundError):  # removed meanwhile, as no file has anything in it
-                    pack.sync()
+                pack.sync()
             for slot in self._slots:
                 sync_slot(slot)
         except OSError as problem:
@@ -93,8 +91,7 @@ def _sync_by_the_journal(slot: Slot) -> None:
 
 
 def _sync_by_itself(slot: Slot) -> None:
-    with suppress(FileNotFoundError):  # given up meanwhile: the database on disk has it all
-        sync_content(slot.path)
+    sync_content(slot.path, slot.fd)
 
 
 def not_on_disk(state: State, blocks: Blocks) -> Ticket | None:
