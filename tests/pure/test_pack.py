@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaultfs.crypto.keys import VaultKeys
+from vaultfs.errors import NewerFormatError
+from vaultfs.format import pack as packs
 from vaultfs.format.pack import (
     BLOCK_BYTES,
     PACK_BYTES,
@@ -133,6 +135,14 @@ def test_every_flipped_bit_and_every_cut_of_a_pack_is_found() -> None:
     for length in range(len(pack)):
         with pytest.raises(PackDamagedError):
             codec.read_footer(pack[:length])
+
+
+def test_the_index_of_a_later_version_is_refused_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as later:
+        later.setattr(packs, "VERSION", packs.VERSION + 1)
+        pack, _ = built([b"block"])
+    with pytest.raises(NewerFormatError, match="has format version 2"):
+        PackCodec(KEYS, PACK_ID).read_footer(pack)
 
 
 def parse_safely(pack: bytes) -> object:

@@ -17,6 +17,7 @@ from blake3 import blake3
 
 from vaultfs.crypto.keys import UnknownEpochError, derive
 from vaultfs.crypto.sealing import OVERHEAD, OpenFailedError, Sealer
+from vaultfs.errors import NewerFormatError
 
 if TYPE_CHECKING:
     from vaultfs.crypto.keys import VaultKeys
@@ -180,7 +181,7 @@ class PackCodec:
         return footer + bytes(padme(total) - total) + _TRAILER.pack(MAGIC, len(footer), size)
 
     def read_footer(self, pack: bytes) -> list[Entry]:
-        """The index in a whole pack. Raises `PackDamagedError`."""
+        """The index in a whole pack. Raises `PackDamagedError`, `NewerFormatError`."""
         if len(pack) < HEADER_BYTES + TRAILER_BYTES:
             raise PackDamagedError
         offset, length = parse_trailer(pack)
@@ -189,12 +190,14 @@ class PackCodec:
         return self.open_footer(pack[offset : offset + length])
 
     def open_footer(self, sealed: bytes) -> list[Entry]:
-        """The index of the pack from its sealed footer alone. Raises `PackDamagedError`."""
+        """The index of the pack from its sealed footer alone. Raises `PackDamagedError`, `NewerFormatError`."""
         try:
             plain = self._sealer.open(sealed, self._meaning(_FOOTER_NUMBER, Kind.FOOTER))
             footer = msgspec.msgpack.decode(plain, type=Footer)
         except (OpenFailedError, msgspec.MsgspecError):
             raise PackDamagedError from None
+        if footer.version > VERSION:
+            raise NewerFormatError(what=f"The pack {self.id.hex()}", found=footer.version, known=VERSION)
         return [Entry(*line) for line in footer.entries]
 
 
