@@ -56,10 +56,12 @@ class Kernel:
         return await self.hear(struct.unpack_from("=Q", sent, 8)[0])
 
     async def hear(self, unique: int = 2) -> tuple[int, bytes]:
-        """The next answer, which must be to that request."""
-        with trio.fail_after(SECONDS):
-            reply = await self.socket.recv(1 << 21)
-        length, number, answered = wire.REPLY.unpack_from(reply)
+        """The next answer, which must be to that request; what the kernel is told unasked has no number."""
+        answered = 0
+        while not answered:
+            with trio.fail_after(SECONDS):
+                reply = await self.socket.recv(1 << 21)
+            length, number, answered = wire.REPLY.unpack_from(reply)
         assert (length, answered) == (len(reply), unique)
         return -number, reply[wire.REPLY.size :]
 

@@ -99,7 +99,8 @@ async def _serve(opened: Opened, tree: Tree, ready: Callable[[dict[str, object]]
     listener = server.listen(socket)
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_signals, stop)
+            # Before anything is mounted: who is ended in the middle of that leaves a dead mount behind.
+            await nursery.start(_signals, stop)
             nursery.start_soon(following.run)
             control = Control(opened, tree, status, following, neighbors, stop, hurry)
             nursery.start_soon(server.serve, listener, control.routes)
@@ -132,8 +133,9 @@ def _summary(tree: Tree) -> str:
     return f"replayed {start.records} records, {start.bytes} bytes, dropped {start.dropped_bytes} bytes"
 
 
-async def _signals(stop: trio.Event) -> None:
+async def _signals(stop: trio.Event, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+        task_status.started()
         async for number in received:
             log.info("signal %d: unmounting", number)
             stop.set()
