@@ -29,9 +29,12 @@ def from_the_disk(path: Path) -> None:
     """What was written is read from the disk from now on, not from memory; what still has to be written stays.
 
     Where the disk did not take something, the kernel calls it clean nevertheless and shows it until the power fails.
-    Raises `OSError`.
+    Of a file that is not there, there is nothing. Raises `OSError`.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
     try:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:

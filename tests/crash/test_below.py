@@ -15,7 +15,8 @@ from vaultfs.tree.housekeeping import DurableWork
 from vaultfs.tree.state import State
 
 if TYPE_CHECKING:
-    from vaultfs.tree import Tree
+    from tests.crash.below import Below
+    from vaultfs.tree import Inode, Tree
     from vaultfs.tree.sync import Ticket
 
 pytestmark = [pytest.mark.root, pytest.mark.fuse, pytest.mark.slow]
@@ -28,6 +29,16 @@ def sync(tree: Tree) -> None:
     if ticket is not None:
         ticket.run()
         ticket.done()
+
+
+def store_with_a_file(disk: Below) -> tuple[StoreMaker, Tree, Inode]:
+    """All of it is on the disk."""
+    stores = StoreMaker(disk.mountpoint)
+    tree = stores.new()
+    node = make_file(tree, b"a", OLD)
+    sync(tree)
+    os.sync()
+    return stores, tree, node
 
 
 def tickets(tree: Tree) -> tuple[Ticket, Ticket]:
@@ -44,11 +55,7 @@ def test_an_error_is_told_to_a_thread_and_to_the_loop_both(
 ) -> None:
     """Whoever is told first has no time to tell the other."""
     with ext4_on_such_a_disk() as disk:
-        stores = StoreMaker(disk.mountpoint)
-        tree = stores.new()
-        node = make_file(tree, b"a", OLD)
-        sync(tree)
-        os.sync()
+        stores, tree, node = store_with_a_file(disk)
         monkeypatch.setattr(State, "fail", lambda *_: None)
         disk.fault(errno.EIO)
         tree.content.write(node.ino, 0, NEW)
@@ -63,11 +70,7 @@ def test_an_error_is_told_to_a_thread_and_to_the_loop_both(
 
 def test_what_the_disk_did_not_take_is_not_taken_for_durable_after_a_new_start() -> None:
     with ext4_on_such_a_disk() as disk:
-        stores = StoreMaker(disk.mountpoint)
-        tree = stores.new()
-        node = make_file(tree, b"a", OLD)
-        sync(tree)
-        os.sync()
+        stores, tree, node = store_with_a_file(disk)
         disk.fault(errno.EIO)
         tree.content.write(node.ino, 0, NEW)
         with pytest.raises(OSError, match="Input/output"):

@@ -7,7 +7,6 @@ import os
 import shutil
 import stat
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -169,8 +168,7 @@ def _trust_the_disk_only(state: State, slots: list[Slot]) -> None:
     for slot in slots:
         from_the_disk(slot.path)
     for (pack_id,) in state.all("SELECT id FROM pack WHERE state=?", OPEN):
-        with suppress(FileNotFoundError):
-            from_the_disk(path_of(state.store / "packs", pack_id))
+        from_the_disk(path_of(state.store / "packs", pack_id))
 
 
 def _settle(state: State, segments: list[Segment], touched: set[int]) -> None:

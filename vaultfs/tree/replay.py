@@ -7,7 +7,6 @@ durable; where one does, the store is damaged, and what can be had is had.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vaultfs import clock
@@ -174,8 +173,7 @@ class Replay:
         """A pack of which it is not known whether its blocks are on disk; None: gone, or nobody knows of it."""
         self._packs[number] = pack_id or bytes(16)
         if pack_id:
-            with suppress(FileNotFoundError):
-                from_the_disk(path_of(self._blocks.directory, pack_id))
+            from_the_disk(path_of(self._blocks.directory, pack_id))
         return self._packs[number]
 
     def _apply(self, segment: Segment, offset: int, frame: Frame, after: int) -> None:
