@@ -186,6 +186,8 @@ def test_a_database_a_unit_and_a_link(both: tuple[Desk, Desk], base: Path) -> No
         assert (there / "hooks/way/down/here").read_text() == "desk"
         assert {"HEAD", "objects", "refs"} <= set(os.listdir(there))
         shutil.copytree(there, copy / ".git")
+        for directory, _, _ in os.walk(copy):
+            Path(directory).chmod(0o700)  # what is kept is read-only, and an ordinary user could not remove this one
         assert json.loads(os.getxattr(one.mountpoint / "repo/.git", ATTRIBUTE))["names"] == [unit]
         assert os.readlink(kept(one) / f"link.{link}") == "to the desk"
 
