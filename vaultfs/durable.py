@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _WAIT_BEFORE, _WRITE, _WAIT_AFTER = 1, 2, 4
@@ -25,20 +27,23 @@ def write_out(descriptor: int, offset: int = 0, length: int = 0, *, wait: bool) 
         raise OSError(number, os.strerror(number), "sync_file_range")
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def from_the_disk(path: Path) -> None:
     """What was written is read from the disk from now on, not from memory; what still has to be written stays.
 
     Where the disk did not take something, the kernel calls it clean nevertheless and shows it until the power fails.
     Of a file that is not there, there is nothing. Raises `OSError`.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
+    with suppress(FileNotFoundError), _opened(path) as descriptor:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(descriptor)
 
 
 def sync_content(path: Path, descriptor: int) -> None:
@@ -49,21 +54,14 @@ def sync_content(path: Path, descriptor: int) -> None:
     removed or moved meanwhile; below 0: it is closed, and need not survive.
     """
     try:
-        own = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with _opened(path) as own:
+            os.fdatasync(own)
     except FileNotFoundError:
         if descriptor >= 0:
             os.fdatasync(descriptor)
-        return
-    try:
-        os.fdatasync(own)
-    finally:
-        os.close(own)
 
 
 def sync_path(path: Path) -> None:
     """Makes a file's content, or the names in a directory, survive a power cut. Blocks. Raises `OSError`."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with _opened(path) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -36,6 +36,14 @@ def become(uid: int) -> dict[str, Any]:
     return {"user": uid, "group": uid, "extra_groups": []} if uid != os.geteuid() else {}
 
 
+def wait_until(true: Callable[[], bool], otherwise: str = "it did not come about") -> None:
+    """Waits for what nothing tells of."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while not true():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.1)
+
+
 @functools.cache
 def program(uid: int) -> tuple[str, ...] | None:
     """How `uid` runs vaultfs; None if that user cannot run a Python with our packages here."""

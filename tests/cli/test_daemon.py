@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.conftest import ROOT
-from tests.cli.person import ORDINARY, Person, program
+from tests.cli.person import ORDINARY, Person, program, wait_until
 from tests.support.driver import is_mounted, wait_gone
 from vaultfs.daemon.paths import places
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.fuse
 
@@ -299,7 +299,7 @@ def test_ctrl_c_while_the_daemon_starts_leaves_nothing(person: Person) -> None:
             person.ok("umount")
             continue
         assert process.returncode in {130, -signal.SIGINT}, said
-        until(lambda: person.json("status")["state"] == "unmounted", "it is not unmounted")
+        wait_until(lambda: person.json("status")["state"] == "unmounted", "it is not unmounted")
         assert not is_mounted(person.mountpoint)
 
 
@@ -315,22 +315,14 @@ def test_ctrl_c_while_the_daemon_is_just_mounting_leaves_no_dead_mount(base: Pat
     person.environment["PATH"] = f"{helper.parent}:{os.environ['PATH']}"
     person.ok("init", "--yes")
     process = person.start("mount", "agent-vault")
-    until(begun.exists, "the helper did not begin")
+    wait_until(begun.exists, "the helper did not begin")
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode in {130, -signal.SIGINT}, said
     begun.unlink()
-    until(lambda: person.json("status")["state"] == "unmounted", "a dead mount was left behind")
+    wait_until(lambda: person.json("status")["state"] == "unmounted", "a dead mount was left behind")
     assert not is_mounted(person.mountpoint)
     person.leave()
-
-
-def until(holds: Callable[[], bool], otherwise: str, seconds: float = 30) -> None:
-    """Waits until something holds that nothing tells of."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.05)
 
 
 def test_a_daemon_that_dies_while_starting_is_told(person: Person) -> None:

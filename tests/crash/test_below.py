@@ -41,6 +41,14 @@ def store_with_a_file(disk: Below) -> tuple[StoreMaker, Tree, Inode]:
     return stores, tree, node
 
 
+def after_a_cut(disk: Below, tree: Tree) -> Tree:
+    """The store as the next start finds it; what is open on the dead disk is let go."""
+    where = disk.cut()
+    tree.state.journal.close()
+    tree.state.db.close()
+    return StoreMaker(where).open(where / tree.state.store.name)
+
+
 def tickets(tree: Tree) -> tuple[Ticket, Ticket]:
     """Two who wait for the same."""
     first, second = tree.sync(), tree.sync()
@@ -77,14 +85,13 @@ def test_what_the_disk_did_not_take_is_not_taken_for_durable_after_a_new_start()
             sync(tree)
         tree.close()
         disk.heal()
-        store = tree.state.store
-        again = stores.open(store)
+        again = stores.open(tree.state.store)
         seen = content(again, node.ino)
         assert seen in (OLD, NEW)
         sync(again)
-        where = disk.cut()
-        after = StoreMaker(where).open(where / store.name)
+        after = after_a_cut(disk, again)
         assert content(after, node.ino) == seen, "it was there after an fsync, and is not after a power cut"
+        after.close()
 
 
 def test_a_database_that_the_disk_did_not_take_is_not_built_upon_after_a_new_start() -> None:
@@ -107,12 +114,11 @@ def test_a_database_that_the_disk_did_not_take_is_not_built_upon_after_a_new_sta
             work.run()
         tree.close()
         disk.heal()
-        store = tree.state.store
-        again = stores.open(store)
+        again = stores.open(tree.state.store)
         for _ in range(len(again.state.journal.free)):
             again.state.journal.begin_segment()  # what the database says that it has is written over
         more = make_file(again, b"b")
         sync(again)
-        where = disk.cut()
-        after = StoreMaker(where).open(where / store.name)
+        after = after_a_cut(disk, again)
         assert [after.names.lookup(ROOT, name).ino for name in (b"a", b"b")] == [made.ino, more.ino]
+        after.close()

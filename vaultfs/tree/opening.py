@@ -19,7 +19,7 @@ from vaultfs.tree import database
 from vaultfs.tree import inode as inodes
 from vaultfs.tree.inode import ROOT, Inode
 from vaultfs.tree.journal import Journal, Segment, Slot, read_segments
-from vaultfs.tree.packs import OPEN, path_of
+from vaultfs.tree.packs import path_of
 from vaultfs.tree.replay import Replay, StartupReport
 from vaultfs.tree.state import Device, State
 from vaultfs.tree.tree import Tree, drop_orphans
@@ -135,7 +135,8 @@ def _start(state: State, key: bytes, device: Device, slots: list[Slot], *, read_
     state.file_ids.load(state)
     after, oldest, running = state.meta("lsn"), state.meta("oldest"), state.meta("running")
     if running:
-        _trust_the_disk_only(state, slots)
+        for slot in slots:  # that run may have ended because the disk did not take what was written
+            from_the_disk(slot.path)
     report = StartupReport()
     tree = Tree(state, report)
     segments = _needed(state, slots, oldest, running)
@@ -161,14 +162,6 @@ def _start(state: State, key: bytes, device: Device, slots: list[Slot], *, read_
     journal.release(tree.keeper.commit())
     _make_durable(state)
     return tree
-
-
-def _trust_the_disk_only(state: State, slots: list[Slot]) -> None:
-    """The run before may have ended because the disk did not take what was written."""
-    for slot in slots:
-        from_the_disk(slot.path)
-    for (pack_id,) in state.all("SELECT id FROM pack WHERE state=?", OPEN):
-        from_the_disk(path_of(state.store / "packs", pack_id))
 
 
 def _settle(state: State, segments: list[Segment], touched: set[int]) -> None:

@@ -9,10 +9,7 @@ from vaultfs.durable import sync_content
 from vaultfs.tree.statements import error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from vaultfs.tree.blocks import Blocks
-    from vaultfs.tree.journal import Slot
     from vaultfs.tree.state import State
 
 
@@ -45,18 +42,21 @@ class Ticket:
         After a failed fdatasync the kernel may call pages clean that never reached the disk, so that the next call
         would succeed and mean nothing.
         """
-        self._run(_sync_by_the_journal)
+        self._run(apart=False)
 
     def run_apart(self) -> None:
         """`run` for any other thread: whatever the disk says is told to it and to the tree's thread both."""
-        self._run(_sync_by_itself)
+        self._run(apart=True)
 
-    def _run(self, sync_slot: Callable[[Slot], None]) -> None:
+    def _run(self, *, apart: bool) -> None:
         try:
             for pack, _ in self._packs:
                 pack.sync()
             for slot in self._slots:
-                sync_slot(slot)
+                if apart:
+                    sync_content(slot.path, slot.fd)
+                else:
+                    os.fdatasync(slot.fd)  # a file is not opened anew for each fsync of a program
         except OSError as problem:
             self._state.fail(problem, "the disk does not take what was written")
             raise
@@ -84,14 +84,6 @@ class Ticket:
     def confirm(self) -> None:
         """The second half: it is noted in the journal. Raises `OSError`, after which it takes no more changes."""
         self._state.journal.confirm()
-
-
-def _sync_by_the_journal(slot: Slot) -> None:
-    os.fdatasync(slot.fd)  # a file is not opened anew for each fsync of a program
-
-
-def _sync_by_itself(slot: Slot) -> None:
-    sync_content(slot.path, slot.fd)
 
 
 def not_on_disk(state: State, blocks: Blocks) -> Ticket | None:
