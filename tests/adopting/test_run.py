@@ -10,15 +10,18 @@ import subprocess
 import sys
 import termios
 import time
+from collections import UserDict
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.driver import command
+from vaultfs.agents.profiles import profile
+from vaultfs.agents.starting import run
 from vaultfs.daemon.cards import read_cards
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, KeysView
     from pathlib import Path
 
     from tests.machines_mounted.desk import Desk
@@ -31,7 +34,7 @@ elif sys.argv[1] == "write":
     open(os.path.join(os.environ["HERMES_HOME"], "turn"), "w").write(sys.argv[2])
 elif sys.argv[1] == "wait":
     def told(number, frame):
-        print("told", signal.Signals(number).name, flush=True)
+        os.write(1, b"told " + signal.Signals(number).name.encode() + b"\n")  # print may be under way: not reentrant
         os._exit(7)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, told)
@@ -93,6 +96,20 @@ def test_what_is_sent_to_us_is_passed_on(home: Desk, hermes: Path) -> None:
         out, _ = process.communicate(timeout=30)
         assert out == f"told {number.name}\n"
         assert process.returncode == 7
+
+
+class Hurried(UserDict[str, str]):
+    """An environment: while it is read, which is before there is a child, we are told to end."""
+
+    def keys(self) -> KeysView[str]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return super().keys()
+
+
+def test_what_is_sent_while_the_agent_starts_is_not_lost(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", "import time; time.sleep(20)"]
+    environ = Hurried(os.environ)
+    assert run(profile("hermes"), str(tmp_path), words, environ) == 128 + signal.SIGTERM
 
 
 def test_the_terminal_is_the_agents(home: Desk, hermes: Path) -> None:

@@ -15,7 +15,7 @@ from vaultfs.agents.links import follow
 from vaultfs.errors import AgentNotInVaultError, AgentStartError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
     from vaultfs.agents.profiles import Profile
@@ -58,31 +58,42 @@ def run(profile: Profile, directory: str, words: Sequence[str], environ: Mapping
     It is in our process group, so that the terminal, Ctrl-C and Ctrl-Z are its own; what is sent to us alone is
     passed on. AgentStartError.
     """
-    with _handlers() as child:
+    with _handlers() as started:
         try:
             process = subprocess.Popen(words, env={**environ, profile.env: value_for(profile, directory)})  # noqa: S603
         except OSError as error:
             raise AgentStartError(title=profile.title, detail=f"{words[0]}: {error.strerror}") from error
-        child.append(process)
+        started(process)
         code = process.wait()
     return code if code >= 0 else _DIED - code
 
 
 @contextmanager
-def _handlers() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Functions, not SIG_IGN: a program that is started gets the default instead of them."""
+def _handlers() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
+    """Gives what is to be told of the child; what came while it was being started is passed on then.
+
+    Functions, not SIG_IGN: a program that is started gets the default instead of them.
+    """
     child: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         del frame
+        if not child:
+            early.append(number)
         for process in child:
             with suppress(ProcessLookupError):
                 process.send_signal(number)
 
+    def started(process: subprocess.Popen[bytes]) -> None:
+        child.append(process)
+        for number in early:
+            pass_on(number, None)
+
     before = {number: signal.signal(number, pass_on) for number in PASSED_ON}
     before |= {number: signal.signal(number, lambda *_: None) for number in FROM_TERMINAL}
     try:
-        yield child
+        yield started
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
