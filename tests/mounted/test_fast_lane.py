@@ -285,6 +285,23 @@ async def test_what_was_told_in_vain_is_taken_back() -> None:
 
 
 @pytest.mark.trio
+async def test_links_of_both_kinds() -> None:
+    async with kernel() as asked:
+        ino, _ = await made(asked)
+        number, body = await asked.ask(record(Op.LINK, ROOT, struct.pack("=Q", ino) + b"other\0"))
+        assert (number, *struct.unpack_from("=Q", body)) == (0, ino)
+        assert (await asked.ask(record(Op.LINK, ROOT, struct.pack("=Q", ino) + b"other\0")))[0] == errno.EEXIST
+        assert (await asked.ask(record(Op.LINK, ROOT, struct.pack("=Q", ROOT) + b"third\0")))[0] == errno.EPERM
+        number, body = await asked.ask(record(Op.SYMLINK, ROOT, b"symbolic\0../\xff target\0"))
+        (link,) = struct.unpack_from("=Q", body)
+        assert number == 0
+        assert await asked.ask(record(Op.READLINK, link)) == (0, b"../\xff target")
+        assert [asked.meaning.lookups.forget(one, 1) for one in (ino, link)] == [False, True], "told twice, and once"
+        assert asked.meaning.lookups.forget(ino, 1)
+        assert not asked.lane.relayed
+
+
+@pytest.mark.trio
 async def test_times_before_1970_and_after_2262() -> None:
     async with kernel() as asked:
         ino, _ = await made(asked)

@@ -138,6 +138,20 @@ def test_a_second_git_status_asks_only_what_has_to_be_seen(work: Path, fuse: Pat
     assert not counted["passed_on"]
 
 
+def test_what_git_does_to_keep_an_object_is_all_answered_at_once(work: Path, fuse: Path, target: Target) -> None:
+    assert target.is_vaultfs
+    subprocess.run(["git", "init", "-q", str(work)], check=True)
+    for number in range(20):
+        write(work / f"file{number}", f"text {number}")
+    with counting(fuse) as counted:
+        subprocess.run(["git", "-C", str(work), "add", "-A"], check=True)
+        (work / "here").symlink_to("file1")
+        assert (work / "here").readlink().name == "file1"
+    assert counted["link"] == 20
+    assert counted["symlink"] == 1
+    assert not counted["passed_on"], counted
+
+
 def test_a_page_written_again_and_again_is_sent_once_for_each_fsync(work: Path, fuse: Path) -> None:
     descriptor = os.open(work / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(descriptor, b"x")

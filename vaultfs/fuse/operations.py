@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import itertools
-import stat
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +76,7 @@ class Operations(Meaning, pyfuse3.Operations):
 
     @answered
     def symlink(self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext) -> EntryAttributes:
-        return self._fill(self.make(parent_inode, name, stat.S_IFLNK | 0o777, ctx, target=target))
+        return self._fill(self.make_symlink(parent_inode, name, target, ctx))
 
     @answered
     def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext) -> EntryAttributes:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Handler = Callable[[Record, int, int, int], Reply | None]  # record, its size, unique, node
 
 
-_TELLS_NODE = frozenset((Op.LOOKUP, Op.MKDIR, Op.CREATE))
+_TELLS_NODE = frozenset((Op.LOOKUP, Op.SYMLINK, Op.MKDIR, Op.LINK, Op.CREATE))
 _TELLS_HANDLE = frozenset((Op.OPEN, Op.CREATE))
 _FORGET_AT_ONCE = 256
 
@@ -57,10 +57,13 @@ class Answers:
             Op.FORGET: self._forget,
             Op.GETATTR: self._getattr,
             Op.SETATTR: self._setattr,
+            Op.READLINK: self._readlink,
+            Op.SYMLINK: self._symlink,
             Op.MKDIR: self._mkdir,
             Op.UNLINK: self._unlink,
             Op.RMDIR: self._rmdir,
             Op.RENAME: self._rename,
+            Op.LINK: self._link,
             Op.OPEN: self._open,
             Op.READ: self._read,
             Op.WRITE: self._write,
@@ -123,6 +126,20 @@ class Answers:
         mode, self.caller.umask = fields(wire.PAIR, record, size)
         name = name_at(record, size, BODY + wire.PAIR.size)
         return wire.entry(unique, self._meaning.make_directory(node, name, mode, self.caller))
+
+    def _readlink(self, record: Record, size: int, unique: int, node: int) -> bytes:
+        del record, size
+        target = self._meaning.target(node)
+        return wire.head(unique, len(target)) + target
+
+    def _symlink(self, record: Record, size: int, unique: int, node: int) -> bytes:
+        name, target = wire.names_at(record, size, BODY)
+        return wire.entry(unique, self._meaning.make_symlink(node, name, target, self.caller))
+
+    def _link(self, record: Record, size: int, unique: int, node: int) -> bytes:
+        (ino,) = fields(wire.U64, record, size)
+        name = name_at(record, size, BODY + wire.U64.size)
+        return wire.entry(unique, self._meaning.make_link(ino, node, name))
 
     def _unlink(self, record: Record, size: int, unique: int, node: int) -> bytes:
         self._meaning.remove(node, name_at(record, size), self.caller)

@@ -24,10 +24,13 @@ class Op:
     FORGET = 2
     GETATTR = 3
     SETATTR = 4
+    READLINK = 5
+    SYMLINK = 6
     MKDIR = 9
     UNLINK = 10
     RMDIR = 11
     RENAME = 12
+    LINK = 13
     OPEN = 14
     READ = 15
     WRITE = 16
@@ -262,7 +265,7 @@ def forget_entry(parent: int, name: bytes, gone: int) -> bytes:
 
 
 def node_of(reply: bytes) -> int:
-    """The inode in a reply to LOOKUP, MKDIR or CREATE."""
+    """The inode in a reply to LOOKUP, SYMLINK, MKDIR, LINK or CREATE."""
     return int(U64.unpack_from(reply, REPLY.size)[0])
 
 

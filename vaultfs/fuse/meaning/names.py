@@ -51,6 +51,10 @@ class NameCalls(Base):
         """See mkdir(2)."""
         return self.make(parent, name, stat.S_IFDIR | mode & PERMISSIONS, caller)
 
+    def make_symlink(self, parent: int, name: bytes, target: bytes, caller: Caller) -> Inode:
+        """See symlink(2)."""
+        return self.make(parent, name, stat.S_IFLNK | 0o777, caller, target=target)
+
     def make_link(self, ino: int, parent: int, name: bytes) -> Inode:
         """One more name for a file."""
         self.check_nodes(ino, parent)
