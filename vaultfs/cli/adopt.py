@@ -9,7 +9,7 @@ import click
 
 from vaultfs.cli.adopt_view import plain, show, show_list
 from vaultfs.cli.mounted import mounted, mountpoint_option
-from vaultfs.cli.options import json_option, pass_app, vault_option, verb
+from vaultfs.cli.options import any_path, json_option, pass_app, vault_option, verb
 from vaultfs.cli.output import emit
 from vaultfs.cli.progress import Bar
 from vaultfs.errors import MountNeededError, UsageError
@@ -47,8 +47,8 @@ def complete_agent(ctx: click.Context, param: click.Parameter, incomplete: str) 
 )
 @click.argument("name", metavar="[NAME]", required=False, shell_complete=complete_agent)
 @click.option("--list", "listed", is_flag=True, help="Show the agents: where they are, who wrote last.")
-@click.option("--from", "given", metavar="DIR", type=click.Path(path_type=str), help="Its directory, if not the usual.")
-@click.option("--dir", "own", metavar="DIR", type=click.Path(path_type=str), help="An agent we do not know: its place.")
+@click.option("--from", "given", metavar="DIR", type=any_path, help="Its directory, if not the usual.")
+@click.option("--dir", "own", metavar="DIR", type=any_path, help="An agent we do not know: its place.")
 @click.option("--env", "variable", metavar="VAR", help="With --dir: the variable that says where its state is.")
 @click.option("--dry-run", "-n", is_flag=True, help="Only say what would be done.")
 @click.option("--link/--no-link", default=True, help="Put a link where its directory was (default), or leave that.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vaultfs.cli.options import json_option, pass_app, verb
+from vaultfs.cli.options import any_path, json_option, pass_app, verb
 from vaultfs.cli.remotely import Reader, at_option, reading
 from vaultfs.cli.restore import write
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     "export",
     examples=["export ~/plain", "export ~/plain --remote drive:agent-vault --wallet keyfile:id.json"],
 )
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=str))
+@click.argument("directory", metavar="DIR", type=any_path)
 @at_option
 @reading
 @json_option

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 import msgspec
 
-from vaultfs.cli.options import json_option, pass_app, vault_option, verb
+from vaultfs.cli.options import any_path, json_option, pass_app, vault_option, verb
 from vaultfs.cli.output import emit, say, warn
 from vaultfs.daemon.presence import lease_fact
 from vaultfs.errors import LeaseHeldError
@@ -52,7 +52,7 @@ def command() -> None:
 
 
 @verb("take", examples=["lease take ~/agent-vault/hermes", "lease take hermes --for 2h --json"])
-@click.argument("path", type=click.Path(path_type=str))
+@click.argument("path", type=any_path)
 @click.option("--for", "length", type=_Length(), default="1h", show_default=True, help="How long: 30m, 2h, 1d.")
 @vault_option
 @json_option
@@ -82,7 +82,7 @@ def take(app: App, path: str, length: timedelta, vault: str | None, as_json: boo
 
 
 @verb("give", examples=["lease give ~/agent-vault/hermes"])
-@click.argument("path", type=click.Path(path_type=str))
+@click.argument("path", type=any_path)
 @vault_option
 @json_option
 @pass_app
@@ -112,7 +112,7 @@ def give(app: App, path: str, vault: str | None, as_json: bool) -> None:
 
 
 @verb("show", examples=["lease show", "lease show ~/agent-vault/hermes --json"])
-@click.argument("path", required=False, type=click.Path(path_type=str))
+@click.argument("path", required=False, type=any_path)
 @vault_option
 @json_option
 @pass_app

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vaultfs.cli.options import complete_commit, json_option, pass_app, vault_option, verb, wallet_option, yes_option
+from vaultfs.cli.options import (
+    any_path,
+    complete_commit,
+    json_option,
+    pass_app,
+    vault_option,
+    verb,
+    wallet_option,
+    yes_option,
+)
 from vaultfs.cli.output import confirm, emit, say, warn
 from vaultfs.cli.waiting import Waiting
 from vaultfs.daemon.paths import home_relative
@@ -31,7 +40,7 @@ if TYPE_CHECKING:
         'mount /mnt/yesterday --at "1 day ago"',
     ],
 )
-@click.argument("mountpoint", metavar="MOUNTPOINT", type=click.Path(path_type=str))
+@click.argument("mountpoint", metavar="MOUNTPOINT", type=any_path)
 @vault_option
 @wallet_option
 @click.option("--remote", metavar="R", help="Join the vault that is published there, the first time.")

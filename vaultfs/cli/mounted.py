@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from vaultfs.cli.options import any_path
 from vaultfs.daemon.paths import home_relative
 from vaultfs.errors import MountNeededError, NotMountedError, UsageError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 USUAL = "~/agent-vault"
 
 mountpoint_option = click.option(
-    "--mountpoint", metavar="DIR", type=click.Path(path_type=str), help="Where the vault is mounted, if several are."
+    "--mountpoint", metavar="DIR", type=any_path, help="Where the vault is mounted, if several are."
 )
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 SIGNERS = ("keyfile:", "command:", "paste", "ssh-agent")
 
+# click would look by itself whether a path can be read, and answer in its own words; in a dead mount none can.
+any_path = click.Path(path_type=str, readable=False)
+
 Decorator = "Callable[[Callable[..., Any]], click.Command]"
 
 

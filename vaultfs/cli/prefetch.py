@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from vaultfs.cli.options import json_option, verb
+from vaultfs.cli.options import any_path, json_option, verb
 from vaultfs.cli.output import emit, plural, printable, say, size, warn
 from vaultfs.cli.progress import Bar
 from vaultfs.errors import NotInVaultError, ProblemsFoundError, UsageError
@@ -29,7 +29,7 @@ class Wanted(NamedTuple):
 
 
 @verb("prefetch", examples=["prefetch ~/agent-vault/hermes", "prefetch ~/agent-vault/models/small.gguf --json"])
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=str))
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=any_path)
 @json_option
 def command(paths: tuple[str, ...], as_json: bool) -> None:
     """Fetch what is at and below PATH in a mounted vault, so that it can be read offline.

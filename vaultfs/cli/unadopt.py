@@ -10,7 +10,7 @@ import click
 from vaultfs.cli.adopt import WORDS, complete_agent
 from vaultfs.cli.adopt_view import plain, show_departed
 from vaultfs.cli.mounted import mounted, mountpoint_option
-from vaultfs.cli.options import json_option, pass_app, vault_option, verb
+from vaultfs.cli.options import any_path, json_option, pass_app, vault_option, verb
 from vaultfs.cli.output import emit
 from vaultfs.cli.progress import Bar
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @verb("unadopt", examples=["unadopt hermes", "unadopt codex --remove", "unadopt claude --to ~/claude-copy --json"])
 @click.argument("name", shell_complete=complete_agent)
-@click.option("--to", metavar="DIR", type=click.Path(path_type=str), help="Where to, if not its usual directory.")
+@click.option("--to", metavar="DIR", type=any_path, help="Where to, if not its usual directory.")
 @click.option("--remove", is_flag=True, help="Remove the vault's copy too, on all machines.")
 @click.option("--dry-run", "-n", is_flag=True, help="Only say what would be done.")
 @vault_option

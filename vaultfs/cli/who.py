@@ -9,7 +9,7 @@ from datetime import datetime
 import click
 import msgspec
 
-from vaultfs.cli.options import json_option, verb
+from vaultfs.cli.options import any_path, json_option, verb
 from vaultfs.cli.output import console, emit, printable, warn
 from vaultfs.errors import NotInVaultError, UsageError, VaultfsError
 
@@ -25,7 +25,7 @@ class Writer(msgspec.Struct):
 
 
 @verb("who", examples=["who ~/agent-vault/hermes/state.db", "who --json ~/agent-vault/*"])
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=str))
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=any_path)
 @json_option
 def command(paths: tuple[str, ...], as_json: bool) -> None:
     """Show which machine wrote each PATH last, and when."""

@@ -127,9 +127,9 @@ def _open_device() -> int:
 
 def _attach_as_root(mountpoint: str, options: MountOptions) -> int:
     device = _open_device()
-    data = f"fd={device},rootmode={stat.S_IFDIR:o},user_id=0,group_id=0,default_permissions"
-    if options.allow_other:
-        data += ",allow_other"
+    data = f"fd={device},rootmode={stat.S_IFDIR:o},user_id=0,group_id=0"
+    data += ",default_permissions" if options.permissions else ""
+    data += ",allow_other" if options.allow_other else ""
     try:
         kernel.mount(options.source, mountpoint, mountinfo.FILESYSTEM_TYPE, options.kernel_flags(), data)
     except OSError as error:

@@ -36,11 +36,11 @@ class Operations(Meaning, pyfuse3.Operations):
     """All that the kernel may ask of one mounted tree, as pyfuse3 asks it."""
 
     supports_dot_lookup = False
-    enable_acl = True
 
-    def __init__(self, tree: Tree, status: Callable[[], bytes], **settings: Any) -> None:
+    def __init__(self, tree: Tree, status: Callable[[], bytes], *, permissions: bool = True, **settings: Any) -> None:
         super().__init__(tree, status, **settings)
         self.enable_writeback_cache = not self.read_only
+        self.enable_acl = permissions  # the kernel that looks at lists looks at modes, too, whatever the mount says
         self._entry = attributes.blank()
         self._opened = pyfuse3.FileInfo()
         self._directories: dict[int, tuple[int, int]] = {}  # inode and caller of each open one
@@ -218,6 +218,10 @@ class Operations(Meaning, pyfuse3.Operations):
             by_name=fh is None,
         )
         return self._fill(found)
+
+    @answered
+    def access(self, inode: int, mode: int, ctx: RequestContext) -> bool:
+        return self.may(inode, mode)
 
     @answered
     def statfs(self, ctx: RequestContext) -> StatvfsData:

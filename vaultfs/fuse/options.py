@@ -86,8 +86,8 @@ class MountOptions:
 
     @classmethod
     def default(cls, *, read_only: bool = False) -> MountOptions:
-        """Root's mounts are open to everybody the modes admit; an ordinary user's only to that user."""
-        return cls(read_only=read_only, allow_other=os.geteuid() == 0)
+        """Open to the user who mounts only."""
+        return cls(read_only=read_only)
 
     @classmethod
     def parse(cls, words: Iterable[str], *, read_only: bool = False) -> MountOptions:
@@ -115,12 +115,21 @@ class MountOptions:
             return self
         raise UsageError(detail=f"The mount option '{word}' is not known")
 
+    @property
+    def permissions(self) -> bool:
+        """Whether the kernel is to look at modes and access control lists.
+
+        Root may do everything; to look all the same, the kernel asks for a directory's mode after each change in it.
+        """
+        return self.allow_other or os.geteuid() != 0
+
     def kernel_flags(self) -> int:
         """The flags argument of mount(2)."""
         return self.flags | (kernel.MS_RDONLY if self.read_only else 0)
 
     def fusermount_words(self) -> list[str]:
         """The same for `fusermount3 -o`."""
-        words = ["ro" if self.read_only else "rw", "nosuid", "nodev", "default_permissions"]
+        words = ["ro" if self.read_only else "rw", "nosuid", "nodev"]
+        words += ["default_permissions"] if self.permissions else []
         words += [word for word, bit in _FUSERMOUNT_WORDS if self.flags & bit]
         return [*words, "allow_other"] if self.allow_other else words

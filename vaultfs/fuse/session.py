@@ -102,7 +102,10 @@ async def serve(
             # libfuse reads by splice where its pipe may grow, which a socket refuses (docs/design.md).
             kernel.drop_capability(kernel.CAP_SYS_RESOURCE)
         report.notes += mount.check_mountpoint(place)
-        operations = Operations(tree, status, read_only=options.read_only, fetch=fetch, fetch_seconds=fetch_seconds)
+        operations = Operations(
+            tree, status, permissions=options.permissions,
+            read_only=options.read_only, fetch=fetch, fetch_seconds=fetch_seconds,
+        )  # fmt: skip
         await _attach(operations, place, options, report)
         await _run(operations, place, ready, stop, trio.Event() if hurry is None else hurry, beside, report.lane)
         if finish is not None:

@@ -77,6 +77,7 @@ class Answers:
             Op.READDIR: self._readdir,
             Op.RELEASEDIR: _always(0),
             Op.FSYNCDIR: self._fsync,
+            Op.ACCESS: self._access,
             Op.CREATE: self._create,
             Op.IOCTL: _always(errno.ENOTTY),
             Op.BATCH_FORGET: self._batch_forget,
@@ -251,6 +252,10 @@ class Answers:
             atime=change.atime, mtime=change.mtime, ctime=change.ctime, by_name=change.by_name,
         )  # fmt: skip
         return wire.attributes(unique, found)
+
+    def _access(self, record: Record, size: int, unique: int, node: int) -> bytes:
+        mask, _ = fields(wire.PAIR, record, size)
+        return wire.error(unique, 0 if self._meaning.may(node, mask) else errno.EACCES)
 
     def _getxattr(self, record: Record, size: int, unique: int, node: int) -> bytes:
         room, _ = fields(wire.PAIR, record, size)

@@ -42,6 +42,7 @@ class Op:
     READDIR = 28
     RELEASEDIR = 29
     FSYNCDIR = 30
+    ACCESS = 34
     CREATE = 35
     INTERRUPT = 36
     IOCTL = 39

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from vaultfs.fuse.meaning.base import Caller
     from vaultfs.tree import Inode
 
+_EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 CONFLICTS = PREFIX + b"conflicts"
 
 
@@ -56,6 +58,16 @@ class AttributeCalls(Base):
             clear_privileges=(size is not None and caller.uid != 0) or new_owner,
         )
 
+    def may(self, ino: int, mask: int) -> bool:
+        """See access(2). Asked where the kernel looks at no modes, as only root gets in (`MountOptions.permissions`).
+
+        Root reads, writes and enters everything, and runs what anybody may.
+        """
+        if not mask & os.X_OK:
+            return True
+        mode = self.node(ino).mode
+        return stat.S_ISDIR(mode) or bool(mode & _EXECUTABLE)
+
     def attribute(self, ino: int, name: bytes) -> bytes | None:
         """See getxattr(2); None: ENODATA."""
         if ino >= VIRTUAL:
@@ -73,7 +85,10 @@ class AttributeCalls(Base):
         """See setxattr(2); who calls has looked at its flags."""
         self.check_nodes(ino)
         self.changes += 1
+        mode = self.tree.inode(ino).mode
         self.tree.xattrs.set(ino, name, value)
+        if self.tree.inode(ino).mode != mode:
+            self.altered(ino)  # by a list, which the kernel does not look into where it does not look at modes
 
     def remove_attribute(self, ino: int, name: bytes) -> None:
         """See removexattr(2)."""
