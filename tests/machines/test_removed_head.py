@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.machines.test_removal import Machine, Scene, begun
+from tests.support.nodes import MemoryNodes
 from tests.sync.vaults import make_pack
 from vaultfs.crypto.epochs import members
 from vaultfs.crypto.keys import VaultKeys
@@ -14,7 +15,7 @@ from vaultfs.crypto.slots import create_header
 from vaultfs.errors import RemoteDamagedError
 from vaultfs.format.head import Head, head_name, seal_head, vector_of
 from vaultfs.format.node import Commit, Directory, Dot, Entry, File, Inline
-from vaultfs.format.node_codec import MemoryNodes, encode_node
+from vaultfs.format.node_codec import encode_node
 from vaultfs.format.node_trie import Trie
 from vaultfs.format.pack import node_key
 from vaultfs.remote import Limits, Remote

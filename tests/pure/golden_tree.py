@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from nacl.signing import SigningKey
 
 from tests.pure.golden import CREATED, KEYS, OBJECT_ID
+from tests.support.nodes import MemoryNodes
 from vaultfs.crypto.device import DeviceIdentity
 from vaultfs.format import pack as pack_format
 from vaultfs.format.head import Head, IndexPlace, OpenPath, PackPlace, seal_head
@@ -33,7 +34,7 @@ from vaultfs.format.node import (
     Symlink,
     Unit,
 )
-from vaultfs.format.node_codec import MemoryNodes, encode_node
+from vaultfs.format.node_codec import encode_node
 from vaultfs.format.node_trie import Trie
 from vaultfs.format.pack import node_id, node_key
 

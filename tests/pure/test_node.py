@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from tests.pure import golden, golden_tree
 from tests.pure.conftest import FIXTURES
+from tests.support.nodes import MemoryNodes
 from vaultfs.errors import NewerFormatError
 from vaultfs.format.head import open_head
 from vaultfs.format.node import (
@@ -31,13 +32,7 @@ from vaultfs.format.node import (
     Span,
     Symlink,
 )
-from vaultfs.format.node_codec import (
-    MemoryNodes,
-    decode_directory,
-    decode_node,
-    encode_node,
-    order,
-)
+from vaultfs.format.node_codec import decode_directory, decode_node, encode_node, order
 from vaultfs.format.pack import block_id, node_id, node_key
 
 if TYPE_CHECKING:

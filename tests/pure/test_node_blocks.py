@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from tests.support.nodes import MemoryNodes
 from tests.sync.pictures import KEY, file
 from vaultfs.format.node import BLOCK_FAN, BLOCKS_MAX, Block, BlockList, Blocks, Indirect, NodeDamagedError
 from vaultfs.format.node_blocks import blocks_of, change_blocks, content_of
-from vaultfs.format.node_codec import MemoryNodes, check_content, encode_node
+from vaultfs.format.node_codec import check_content, encode_node
 
 NUMBERS = st.integers(0, 300) | st.integers(0, BLOCK_FAN**3 + 10)
 FILES = st.dictionaries(NUMBERS, st.integers(1, 65536), max_size=40)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from tests.support.nodes import MemoryNodes
 from tests.sync.pictures import DEVICES, KEY, check_directory, directory, entry_of, file
 from vaultfs.format.node import Block, Blocks, Dot, Entry, File
-from vaultfs.format.node_codec import MemoryNodes
 from vaultfs.format.node_summary import placed_by
 from vaultfs.format.node_trie import Trie
 

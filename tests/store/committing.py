@@ -6,9 +6,9 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.store.stores import KEYS, names_of, work_off
+from tests.support.nodes import MemoryNodes
 from vaultfs.format.node import Blocks, Directory, Dot, File, Indirect, Inline, Symlink
 from vaultfs.format.node_blocks import blocks_of, change_blocks, content_of
-from vaultfs.format.node_codec import MemoryNodes
 from vaultfs.format.node_trie import Trie
 from vaultfs.format.pack import BLOCK_BYTES
 from vaultfs.sync.edits import Editor, empty_root

@@ -56,8 +56,6 @@ def test_what_was_staged_is_seen_with_all_its_attributes_once_it_is_placed(store
     assert names_of(tree) == {}
     assert tree.arrivals.staged(staged.token).nlink == 1
     batch = tree.arrivals.prepare([Swap(ROOT, b"f", staged.token)])
-    assert tree.arrivals.batch_of(staged.token) is batch
-    assert tree.arrivals.batch_of((ROOT, b"f")) is batch
     tree.arrivals.place(batch)
     tree.arrivals.place(batch)
     node = tree.names.lookup(ROOT, b"f")
@@ -67,7 +65,6 @@ def test_what_was_staged_is_seen_with_all_its_attributes_once_it_is_placed(store
     assert (tree.device(node.writer).id, node.counter, node.id) == (OTHER, 7, file.id)
     assert content(tree, node.ino) == b"hello"
     tree.arrivals.done(batch)
-    assert tree.arrivals.batch_of(staged.token) is None
     assert tree.arrivals.tokens() == []
     assert problems(tree) == []
     tree = stores.crash(tree)

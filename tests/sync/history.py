@@ -15,7 +15,7 @@ from vaultfs.sync.elements import identity, in_place
 from vaultfs.sync.merge import merge, merge_trees
 
 if TYPE_CHECKING:
-    from vaultfs.format.node_codec import MemoryNodes
+    from tests.support.nodes import MemoryNodes
     from vaultfs.sync.conflicts import Conflict
     from vaultfs.sync.elements import Identity
     from vaultfs.sync.merge import State

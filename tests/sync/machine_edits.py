@@ -18,8 +18,8 @@ from vaultfs.tree.edit import Written
 from vaultfs.tree.inode import Inode
 
 if TYPE_CHECKING:
+    from tests.support.nodes import MemoryNodes
     from vaultfs.format.node import Element
-    from vaultfs.format.node_codec import MemoryNodes
     from vaultfs.sync.conflicts import Path
     from vaultfs.tree.edit import Edit
 

@@ -15,8 +15,8 @@ from vaultfs.sync.merge import State, load_commit, merge
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.support.nodes import MemoryNodes
     from vaultfs.format.node import Element
-    from vaultfs.format.node_codec import MemoryNodes
 
 A, B, C, _ = DEVICES
 

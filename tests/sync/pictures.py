@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
+from tests.support.nodes import MemoryNodes
 from tests.sync import model
 from vaultfs.format import node_codec
 from vaultfs.format.node import (
@@ -20,7 +21,6 @@ from vaultfs.format.node import (
     Ref,
     Unit,
 )
-from vaultfs.format.node_codec import MemoryNodes
 from vaultfs.format.node_summary import Summary, stamped
 from vaultfs.format.node_trie import Trie
 from vaultfs.sync.edits import empty_root

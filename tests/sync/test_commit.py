@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.nodes import MemoryNodes
 from tests.sync.machine_edits import A, B, Machine, Start, path
 from tests.sync.pictures import KEY
 from vaultfs.format.node import Block, Blocks, Directory, Dot, Group, Symlink
-from vaultfs.format.node_codec import MemoryNodes
 from vaultfs.sync.edits import empty_root
 from vaultfs.sync.merge import State, merge
 from vaultfs.sync.seen import seen_element

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.nodes import MemoryNodes
 from tests.sync.machine_edits import A, B, Machine, Start, path
 from tests.sync.pictures import KEY
 from vaultfs.format.node import Directory, Dot, Unit
-from vaultfs.format.node_codec import MemoryNodes
 from vaultfs.format.node_trie import Trie
 from vaultfs.sync.edits import empty_root
 from vaultfs.sync.elements import in_place

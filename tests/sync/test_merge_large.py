@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.nodes import MemoryNodes
 from tests.sync.merging import A, B, C, do, path, put
 from tests.sync.pictures import KEY, directory, start
 from vaultfs.format.node import Dot, Entry, File, Inline
-from vaultfs.format.node_codec import MemoryNodes
 from vaultfs.format.node_trie import Trie
 from vaultfs.sync.conflicts import conflicts
 from vaultfs.sync.edits import Editor

@@ -6,9 +6,10 @@ import random
 
 from msgspec.structs import replace
 
+from tests.support.nodes import MemoryNodes
 from tests.sync.pictures import DEVICES, KEY, directory, file
 from vaultfs.format.node import Commit, Dot, Element, Entry
-from vaultfs.format.node_codec import MemoryNodes, encode_node
+from vaultfs.format.node_codec import encode_node
 from vaultfs.format.node_trie import Trie
 from vaultfs.sync.touched import Write, top_names, touches
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
+from tests.support.nodes import MemoryNodes
 from tests.sync.pictures import DEVICES, KEY, directory, entry_of, file, start, unit
 from vaultfs.format.node import BRANCHES, Branch, Commit, Dot, Entry, Leaf, NodeDamagedError, Ref
-from vaultfs.format.node_codec import MemoryNodes, encode_node
+from vaultfs.format.node_codec import encode_node
 from vaultfs.format.node_summary import Summary
 from vaultfs.format.node_trie import Trie
 from vaultfs.sync.edits import Editor

@@ -9,10 +9,10 @@ from blake3 import blake3
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from tests.support.nodes import MemoryNodes
 from tests.sync.pictures import DEVICES, KEY, directory, file
 from vaultfs.format.node import Block, Dot, File, Group, Member, Symlink
 from vaultfs.format.node_blocks import content_of
-from vaultfs.format.node_codec import MemoryNodes
 from vaultfs.sync.comparing import Change, diff
 from vaultfs.sync.edits import Editor, empty_root
 from vaultfs.sync.merge import State

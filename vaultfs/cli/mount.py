@@ -57,7 +57,9 @@ if TYPE_CHECKING:
 @click.option("--read-only", "-r", is_flag=True, default=None, help="Allow no changes.")
 @click.option("--lane", type=click.Choice(LANES), help="What answers the kernel: for tests, and in trouble.")
 @click.option("--foreground", "-f", is_flag=True, help="Stay in the terminal until unmounted.")
-@click.option("-o", "mount_options", metavar="OPTS", multiple=True, help="Mount options, comma-separated.")
+@click.option(
+    "-o", "mount_options", metavar="OPTS", multiple=True, help="Mount options; allow_other lets other users in."
+)
 @yes_option
 @json_option
 @pass_app

@@ -227,7 +227,7 @@ class Nodes(Protocol):
     """Where nodes are. Pure code neither knows nor cares whether that is a dict, packs or a remote."""
 
     def get(self, node_id: bytes, /) -> bytes:
-        """The bytes of a node. They must be authentic: `MemoryNodes` over a store compares their id."""
+        """The bytes of a node. They must be authentic."""
         ...  # pragma: no cover
 
     def put(self, data: bytes, /) -> bytes:

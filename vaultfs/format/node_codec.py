@@ -30,12 +30,12 @@ from vaultfs.format.node import (
     Symlink,
     Unit,
 )
-from vaultfs.format.pack import BLOCK_BYTES, node_id
+from vaultfs.format.pack import BLOCK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vaultfs.format.node import Element, Node, Nodes
+    from vaultfs.format.node import Element, Node
 
 VERSION = 1
 _KINDS: dict[int, type[Node]] = {1: Leaf, 2: Branch, 3: BlockList, 4: Commit}
@@ -44,37 +44,6 @@ _PREFIX_BYTES = 2
 _decoders: dict[type, msgspec.msgpack.Decoder[Any]] = {kind: msgspec.msgpack.Decoder(kind) for kind in _NUMBERS}
 _encode = msgspec.msgpack.Encoder().encode
 _N = TypeVar("_N", Leaf, Branch, BlockList, Commit)
-
-
-_id_of = node_id
-
-
-class MemoryNodes:
-    """Nodes in a dict: new ones over those of `below`, so that a commit knows what it has to write."""
-
-    def __init__(self, key: bytes, below: Nodes | None = None) -> None:
-        self._key = key
-        self._below = below
-        self.new: dict[bytes, bytes] = {}
-        self.reads = 0
-
-    def get(self, node_id: bytes, /) -> bytes:
-        """The bytes of a node. Raises KeyError where there is none, `NodeDamagedError` for one that is not it."""
-        self.reads += 1
-        data = self.new.get(node_id)
-        if data is None:
-            if self._below is None:
-                raise KeyError(node_id)
-            data = self._below.get(node_id)
-            if _id_of(self._key, data) != node_id:
-                raise NodeDamagedError("another node than was asked for")
-        return data
-
-    def put(self, data: bytes, /) -> bytes:
-        """Keep a node; its id."""
-        name = _id_of(self._key, data)
-        self.new[name] = data
-        return name
 
 
 def encode_node(node: Node) -> bytes:

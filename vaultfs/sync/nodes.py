@@ -53,7 +53,7 @@ class ThreadNodes:
     Args:
         cache: shared by all such pieces of work.
         fetch: gives a node's authentic bytes, in the trio loop: local pack, else remote (`Fetcher.node`).
-        key: `node_codec.node_key`.
+        key: `pack.node_key`.
         token: of the loop, for threads that trio did not start.
         breathe: called now and then: the thread gives way to who is in a hurry (`Rush.breather`).
 

@@ -94,7 +94,6 @@ class Arrivals:
         self._staged: dict[bytes, _Waiting] = {}
         self._uses: dict[int, int] = {}  # how many tokens stand for an inode
         self._next = 1
-        self._batches: dict[bytes | tuple[int, bytes], Batch] = {}
         self._replaced: set[int] = set()
         self._resting = 0  # until when nothing more is removed, because the disk did not take that
 
@@ -172,12 +171,7 @@ class Arrivals:
             if swap.token is not None:
                 new = self._staged[swap.token].ino
             inodes[swap.parent, swap.name] = old, new
-        batch = Batch(swaps, inodes, along)
-        for swap in swaps:
-            self._batches[swap.parent, swap.name] = batch
-            if swap.token is not None:
-                self._batches[swap.token] = batch
-        return batch
+        return Batch(swaps, inodes, along)
 
     def _resolved(self, swap: Swap) -> Swap:
         if swap.token is None:
@@ -185,10 +179,6 @@ class Arrivals:
         if swap.token not in self._staged:
             raise error(errno.ENOENT)
         return swap._replace(whole=self._state.inode(self._staged[swap.token].ino).is_dir)
-
-    def batch_of(self, what: bytes | tuple[int, bytes]) -> Batch | None:
-        """The batch that a token or a name (with its directory) is in, until `done`."""
-        return self._batches.get(what)
 
     def busy(self, swap: Swap) -> str:
         """Why the name cannot change hands now: "open", "changed" or "occupied"; empty when it can."""
@@ -288,8 +278,6 @@ class Arrivals:
 
     def done(self, batch: Batch) -> None:
         """The kernel knows of the batch, or it is given up: its tokens end, and what it replaced goes."""
-        for key in [key for key, value in self._batches.items() if value is batch]:
-            del self._batches[key]
         for swap in batch.swaps:
             if swap.token is not None:
                 self.discard(swap.token)

@@ -163,15 +163,6 @@ class Ledger:
             state.run_many(_RELOCATE if replace else _RESOLVE, [(*row[1:], row[0]) for row in blocks])
         state.changed += len(nodes) + len(blocks)
 
-    def drop_pack(self, number: int) -> None:
-        """The pack is gone from the remote: nothing is found there any more."""
-        state = self._state
-        state.run("DELETE FROM node WHERE pack=?", number)
-        state.run("DELETE FROM remote_block WHERE pack=?", number)
-        state.run("UPDATE block SET pack=0 WHERE pack=?", number)
-        state.run("DELETE FROM pack WHERE pack=?", number)
-        state.changed += 1
-
     def drop_nodes(self, number: int) -> None:
         """No tree needs the nodes of this pack any more; if it was never published, it is garbage now."""
         self._state.run("DELETE FROM node WHERE pack=?", number)
