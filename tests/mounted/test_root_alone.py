@@ -15,7 +15,7 @@ import pytest
 from tests.mounted.conftest import scratch
 from tests.support.driver import Machine
 from tests.support.posix import fails
-from tests.support.users import ALICE, as_user
+from tests.support.users import ALICE, User, as_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +55,22 @@ def test_nobody_else_gets_in(alone: Machine, inside: Path) -> None:
         as_user(ALICE, lambda: os.listdir(alone.mountpoint))
     with fails(errno.EACCES):
         as_user(ALICE, (inside / "f").read_bytes)
+
+
+def test_root_whose_group_is_another_mounts_for_itself() -> None:
+    base = scratch()
+    machine = Machine(base / "home", options=(), prefix=("setpriv", f"--regid={ALICE.gid}", "--clear-groups"))
+    try:
+        machine.init()
+        machine.mount()
+        path = machine.mountpoint / "f"
+        assert as_user(User(0, ALICE.gid), lambda: (path.write_text("x"), path.read_text())) == (1, "x")
+        with fails(errno.EACCES):  # as with every mount of this kind
+            path.stat()
+        machine.umount()
+    finally:
+        machine.remove()
+        shutil.rmtree(base, ignore_errors=True)
 
 
 def test_root_does_everything_and_runs_what_anybody_may(inside: Path) -> None:

@@ -127,7 +127,7 @@ def _open_device() -> int:
 
 def _attach_as_root(mountpoint: str, options: MountOptions) -> int:
     device = _open_device()
-    data = f"fd={device},rootmode={stat.S_IFDIR:o},user_id=0,group_id=0"
+    data = f"fd={device},rootmode={stat.S_IFDIR:o},user_id=0,group_id={os.getgid()}"
     data += ",default_permissions" if options.permissions else ""
     data += ",allow_other" if options.allow_other else ""
     try:
