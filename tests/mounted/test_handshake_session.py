@@ -111,7 +111,7 @@ def test_what_is_written_is_there_after_a_remount(vault: Vault, words: tuple[str
 def test_on_older_kernels_flags_that_they_do_not_offer_are_done_without(
     vault: Vault, kernel: str, way: str, missing: list[str]
 ) -> None:
-    said = vault.start(kernel, *(["suid"] if os.geteuid() == 0 else []))  # nobody else may
+    said = vault.start(kernel, *(["suid", "allow_other"] if os.geteuid() == 0 else []))  # nobody else may
     assert said["way"] == way
     assert [text.partition(":")[0] for text in said["missing"]] == missing
     top = vault.mountpoint
@@ -204,7 +204,7 @@ def test_a_failure_right_after_the_handshake_leaves_no_mount(vault: Vault) -> No
 @pytest.mark.parametrize("how", ["write", "open with O_TRUNC", "truncate"])
 def test_a_set_user_id_program_that_another_user_writes_no_longer_runs_as_its_owner(vault: Vault, how: str) -> None:
     """Not even where the kernel still has the old mode in its cache and nobody has asked for it."""
-    vault.start("suid")
+    vault.start("suid", "allow_other")
     vault.mountpoint.chmod(0o755)
     program = vault.mountpoint / "id"
     original = Path("/usr/bin/id").read_bytes()
