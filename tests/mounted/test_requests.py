@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import time
-from collections import Counter
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.counting import counting
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.mounted.conftest import Target
@@ -27,31 +25,10 @@ pytestmark = [
 ASKING = {"lookup": 2, "open": 1, "read": 2, "release": 1, "getattr": 2, "getxattr": 1}  # for the status, at most
 
 
-class Counted(Counter[str]):
-    """Requests by kind, and those that pyfuse3 answered as `passed_on`."""
-
-
 @pytest.fixture
 def fuse(machine: Machine) -> Path:
     """The status file of a mount that has both lanes."""
     return machine.mountpoint / ".vaultfs/status"
-
-
-@contextmanager
-def counting(status: Path) -> Iterator[Counted]:
-    """Counts what is asked within the block, but for what asking for the status itself costs."""
-
-    def now() -> Counted:
-        found = json.loads(status.read_bytes())["fuse"]
-        return Counted(found["requests"]) + Counter(passed_on=found["passed_on"])
-
-    now()
-    before = now()
-    cost = now() - before
-    counted = Counted()
-    before = now()
-    yield counted
-    counted.update(now() - before - cost)
 
 
 def write(path: Path, text: str) -> None:
