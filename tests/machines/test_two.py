@@ -12,6 +12,8 @@ import pytest
 import trio
 
 from tests.machines.computer import LINK, Computer
+from vaultfs.daemon.sync_status import sync_fact
+from vaultfs.sync.commits import Commits
 from vaultfs.sync.units import SQLITE_MAGIC
 from vaultfs.tree.ledger import Lag, Ledger
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.remote.memory import MemoryBackend
+    from vaultfs.tree.cut import Cut
 
 pytestmark = pytest.mark.trio
 
@@ -278,6 +281,33 @@ async def test_a_handoff_says_that_what_was_open_is_closed(computer: Callable[[s
 def open_on(computer: Computer, label: str) -> list[bytes]:
     """What a machine thinks that another has open."""
     return [item.path for device in computer.engine.facts().devices if device.label == label for item in device.open]
+
+
+async def test_what_a_commit_is_being_made_of_is_not_published(
+    computer: Callable[[str], Computer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = computer("a")
+    await a.begin()
+    await a.sync()
+    assert sync_fact(a.engine.facts()).all_published
+    await a.write("f", b"x" * 10_000)
+    await a.write("g", b"y")
+    before, during = sync_fact(a.engine.facts()), []
+    real = Commits._seal
+
+    async def looked_at(commits: Commits, cut: Cut) -> None:
+        during.append(sync_fact(a.engine.facts()))
+        await a.write("h", b"z")
+        during.append(sync_fact(a.engine.facts()))
+        await real(commits, cut)
+
+    monkeypatch.setattr(Commits, "_seal", looked_at)
+    assert await a.commit()
+    after = sync_fact(a.engine.facts())
+    assert before.pending.files == during[0].pending.files < during[1].pending.files
+    assert before.pending.oldest == during[0].pending.oldest == during[1].pending.oldest
+    assert (after.pending.commits, after.pending.files) == (1, during[1].pending.files - before.pending.files)
+    assert not any(fact.all_published for fact in (before, *during, after))
 
 
 async def test_a_commit_that_the_database_did_not_let_begin(

@@ -126,13 +126,13 @@ class Changes:
 
     @property
     def count(self) -> int:
-        """Changed names and inodes."""
-        return len(self._now.names) + len(self._now.inodes)
+        """Changed names and inodes that are in no commit yet: also those of which one is being made."""
+        return sum(len(record.names) + len(record.inodes) for record in (self._taken, self._now) if record is not None)
 
     @property
     def oldest_ns(self) -> int:
-        """When the oldest change was made, ns since 1970; 0: there is none."""
-        return self._now.since
+        """When the oldest of these was made, ns since 1970; 0: there is none."""
+        return (self._taken is not None and self._taken.since) or self._now.since
 
     # -- recording; the tree calls these for the first change of each thing only
 
