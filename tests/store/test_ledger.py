@@ -85,9 +85,9 @@ def test_nodes_and_blocks_are_found_where_their_packs_say(stores: StoreMaker) ->
     assert ledger.place_of_node(node.id) == Placed(number, 0, node)
     assert ledger.place_of_block(50) == Placed(number, 1, block)
     assert ledger.id_of_block(50) == block.id
-    ledger.drop_pack(number)
+    ledger.drop_nodes(number)
     assert ledger.place_of_node(node.id) is None
-    assert ledger.place_of_block(50) is None
+    assert ledger.place_of_block(50) == Placed(number, 1, block)
 
 
 def test_what_has_a_place_keeps_it_unless_it_is_of_no_use(stores: StoreMaker) -> None:
