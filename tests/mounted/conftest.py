@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -39,6 +39,21 @@ def scratch(place: str = "/var/tmp") -> Path:
     return path
 
 
+@contextlib.contextmanager
+def mounted(**machine: Any) -> Iterator[Machine]:
+    """A new machine with a mounted vault, for as long as the block; what it is made of: see `Machine`."""
+    base = scratch()
+    made = Machine(base / "home", **machine)
+    try:
+        made.init()
+        made.mount()
+        yield made
+        made.umount()
+    finally:
+        made.remove()
+        shutil.rmtree(base, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def target(request: pytest.FixtureRequest) -> Iterator[Target]:
     """The directory under test, for the whole run."""
@@ -47,19 +62,11 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
         yield Target(base, None)
         shutil.rmtree(base, ignore_errors=True)
         return
-    base = scratch()
     if not os.path.exists("/dev/fuse"):
         pytest.skip("no /dev/fuse here")
-    machine = Machine(base / "home")
-    try:
-        machine.init()
-        machine.mount()
+    with mounted() as machine:
         machine.mountpoint.chmod(0o755)  # the tests go in as other users too
         yield Target(machine.mountpoint, machine)
-        machine.umount()
-    finally:
-        machine.remove()
-        shutil.rmtree(base, ignore_errors=True)
 
 
 @pytest.fixture

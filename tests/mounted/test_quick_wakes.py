@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import struct
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
-from tests.mounted.conftest import scratch
-from tests.support.driver import Machine
+from tests.mounted.conftest import mounted
 from tests.support.lane import SECONDS, kernel
 from tests.support.lane import record as request
 from vaultfs.fuse.fast import quick_wakes
@@ -125,15 +123,7 @@ def test_linux_takes_it() -> None:
 @pytest.mark.skipif(os.environ.get("VAULTFS_LANE") == "pyfuse3", reason="a part of the fast lane")
 @pytest.mark.parametrize("wanted", ["true", "false"])
 def test_a_mount_says_whether(wanted: str) -> None:
-    base = scratch()
-    machine = Machine(base / "home", environment={"VAULTFS_QUICK_WAKES": wanted})
-    try:
-        machine.init()
-        machine.mount()
+    with mounted(environment={"VAULTFS_QUICK_WAKES": wanted}) as machine:
         here = QuickWakes(wanted=wanted == "true")
         assert machine.status()["fuse"]["quick_wakes"] == (here.lack or "yes")
         here.close()
-        machine.umount()
-    finally:
-        machine.remove()
-        shutil.rmtree(base, ignore_errors=True)

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.mounted.conftest import scratch
+from tests.mounted.conftest import mounted
 from tests.support.counting import counting
-from tests.support.driver import Machine
 from tests.support.posix import fails
 from tests.support.users import ALICE, User, as_user
 
@@ -21,23 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.support.driver import Machine
+
 pytestmark = [pytest.mark.fuse, pytest.mark.root]
 
 
 @pytest.fixture(scope="module")
 def alone() -> Iterator[Machine]:
     """Mounted as `vaultfs mount` does it for root without options."""
-    base = scratch()
-    machine = Machine(base / "home", options=())
-    try:
-        machine.init()
-        machine.mount()
+    with mounted(options=()) as machine:
         machine.mountpoint.chmod(0o755)
         yield machine
-        machine.umount()
-    finally:
-        machine.remove()
-        shutil.rmtree(base, ignore_errors=True)
 
 
 @pytest.fixture
@@ -58,19 +51,12 @@ def test_nobody_else_gets_in(alone: Machine, inside: Path) -> None:
 
 
 def test_root_whose_group_is_another_mounts_for_itself() -> None:
-    base = scratch()
-    machine = Machine(base / "home", options=(), prefix=("setpriv", f"--regid={ALICE.gid}", "--clear-groups"))
-    try:
-        machine.init()
-        machine.mount()
+    prefix = ("setpriv", f"--regid={ALICE.gid}", "--clear-groups")
+    with mounted(options=(), prefix=prefix) as machine:
         path = machine.mountpoint / "f"
         assert as_user(User(0, ALICE.gid), lambda: (path.write_text("x"), path.read_text())) == (1, "x")
         with fails(errno.EACCES):  # as with every mount of this kind
             path.stat()
-        machine.umount()
-    finally:
-        machine.remove()
-        shutil.rmtree(base, ignore_errors=True)
 
 
 def test_root_does_everything_and_runs_what_anybody_may(inside: Path) -> None:

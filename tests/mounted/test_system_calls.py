@@ -6,18 +6,18 @@ Times say little on a busy machine; these say that nobody writes twice, waits tw
 from __future__ import annotations
 
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.mounted.conftest import scratch
-from tests.support.driver import Machine
+from tests.mounted.conftest import mounted
 from tests.support.strace import Calls, traced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.support.driver import Machine
 
 pytestmark = [
     pytest.mark.fuse,
@@ -33,16 +33,8 @@ READ, WRITE, SYNC = {"read", "readv"}, {"write", "writev"}, {"fdatasync", "fsync
 @pytest.fixture(scope="module")
 def alone() -> Iterator[Machine]:
     """A vault in which nothing else is going on."""
-    base = scratch()
-    machine = Machine(base / "home")
-    try:
-        machine.init()
-        machine.mount()
+    with mounted() as machine:
         yield machine
-        machine.umount()
-    finally:
-        machine.remove()
-        shutil.rmtree(base, ignore_errors=True)
 
 
 @pytest.fixture
