@@ -82,7 +82,11 @@ def snapshot(root: str) -> dict[str, object]:
         for name in sorted(directories + files):
             path = f"{base}/{name}"
             key = os.path.relpath(path, root)
-            status = os.lstat(path)
+            try:
+                status = os.lstat(path)
+            except PermissionError:  # an ordinary user took the right to search the directory from himself
+                found[key] = {"refused": True}
+                continue
             entry = attributes(status)
             if stat.S_ISLNK(status.st_mode):
                 entry["target"] = os.readlink(path)
