@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.counting import counting
+from tests.support.counting import counting, quiet, second_git_status, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,19 +21,11 @@ pytestmark = [
     pytest.mark.skipif(os.environ.get("VAULTFS_LANE") == "pyfuse3", reason="pyfuse3 counts nothing"),
 ]
 
-ASKING = {"lookup": 2, "open": 1, "read": 2, "release": 1, "getattr": 2, "getxattr": 1}  # for the status, at most
-
 
 @pytest.fixture
 def fuse(machine: Machine) -> Path:
     """The status file of a mount that has both lanes."""
     return machine.mountpoint / ".vaultfs/status"
-
-
-def write(path: Path, text: str) -> None:
-    """As a program in Python does."""
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
 
 
 def test_a_small_file_costs_what_the_kernel_cannot_do_without(work: Path, fuse: Path) -> None:
@@ -46,17 +37,6 @@ def test_a_small_file_costs_what_the_kernel_cannot_do_without(work: Path, fuse: 
     assert counted.keys() <= allowed, "Python's open asks each file whether it is a terminal, by ioctl"
     assert max(counted.values()) <= 102
     assert not counted["passed_on"]
-
-
-def quiet(work: Path) -> None:
-    """The kernel has sent the times of all that was written, which it does within some seconds by itself."""
-    for path in work.rglob("*"):
-        if path.is_file():
-            descriptor = os.open(path, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
-    for path in (work, *work.rglob("*")):
-        os.lstat(path)
 
 
 def test_what_was_listed_once_is_listed_again_without_a_question(work: Path, fuse: Path) -> None:
@@ -91,28 +71,8 @@ def test_a_listing_that_the_kernel_keeps_follows_what_changes(work: Path, fuse: 
 
 def test_a_second_git_status_asks_only_what_has_to_be_seen(work: Path, fuse: Path, target: Target) -> None:
     assert target.is_vaultfs
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(work)]
-    subprocess.run([*git, "init", "-q"], check=True)
-    for number in range(60):
-        write(work / f"file{number}", f"text {number}")
-    old = time.time() - 1000
-    for path in work.glob("file*"):
-        os.utime(path, (old, old))  # else git looks into each file that may be younger than its index
-    subprocess.run([*git, "add", "-A"], check=True)
-    subprocess.run([*git, "commit", "-qm", "x"], check=True)
-    quiet(work)
-    status = [*git, "--no-optional-locks", "status", "--porcelain"]
-    assert not subprocess.run(status, check=True, capture_output=True).stdout
-    with counting(fuse) as counted:
-        assert not subprocess.run(status, check=True, capture_output=True).stdout
-    # An open of a file has to be seen (somebody else may hold it), and after its close the kernel asks for its blocks.
-    opened = counted["open"]
-    assert opened <= 20, "not each of the 60"
-    assert counted["release"] == opened
-    assert counted["getattr"] <= opened + 2
+    counted = second_git_status(work, fuse)
     assert counted.keys() - {"open", "release", "getattr", "lookup"} == set(), counted
-    assert counted["lookup"] <= 4, "names that nobody has looked for yet"
-    assert not counted["passed_on"]
 
 
 def test_what_git_does_to_keep_an_object_is_all_answered_at_once(work: Path, fuse: Path, target: Target) -> None:

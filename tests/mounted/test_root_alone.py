@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.mounted.conftest import mounted
-from tests.support.counting import counting
+from tests.support.counting import counting, second_git_status
 from tests.support.posix import fails
 from tests.support.users import ALICE, User, as_user
 
@@ -120,14 +120,6 @@ def test_a_change_in_a_directory_costs_no_look_at_its_mode(alone: Machine, insid
 
 @counts
 def test_a_second_git_status_asks_what_may_be_entered_and_no_more_than_elsewhere(alone: Machine, inside: Path) -> None:
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(inside)]
-    subprocess.run([*git, "init", "-q"], check=True)
-    (inside / "f").write_text("x")
-    subprocess.run([*git, "add", "-A"], check=True)
-    subprocess.run([*git, "commit", "-qm", "x"], check=True)
-    status = [*git, "--no-optional-locks", "status", "--porcelain"]
-    subprocess.run(status, check=True)
-    with counting(alone.mountpoint / ".vaultfs/status") as counted:
-        subprocess.run(status, check=True)
+    counted = second_git_status(inside, alone.mountpoint / ".vaultfs/status")
     assert counted.keys() <= {"open", "release", "getattr", "lookup", "access"}, counted
     assert counted["access"] <= 12, "chdir and access, which the kernel asks each time"

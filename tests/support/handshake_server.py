@@ -92,7 +92,7 @@ class OneFile(pyfuse3.Operations):
 async def main(mountpoint: str, way: str) -> None:
     """Serve until unmounted. `way`: handshake, unoffered (as on an old kernel), plain."""
     operations = OneFile()
-    options = mount.MountOptions.default()
+    options = mount.MountOptions()
     answer: dict[str, object] = {"way": way}
     if way == "plain":
         pyfuse3.init(operations, mountpoint, mount.plain_words(options))

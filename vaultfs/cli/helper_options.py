@@ -108,7 +108,7 @@ def translate(given: Switches) -> Translated:
 
 def _check(word: str, words: list[str], ignored: list[str], *, sloppy: bool) -> None:
     try:
-        MountOptions.default().with_word(word)
+        MountOptions().with_word(word)
     except UsageError:
         if not sloppy:
             known = ", ".join(f"{name}=" for name in (*_VALUES, "user"))

@@ -85,14 +85,9 @@ class MountOptions:
     quick_wakes: bool = True
 
     @classmethod
-    def default(cls, *, read_only: bool = False) -> MountOptions:
-        """Open to the user who mounts only."""
-        return cls(read_only=read_only)
-
-    @classmethod
     def parse(cls, words: Iterable[str], *, read_only: bool = False) -> MountOptions:
         """From the arguments of `-o`, each a comma-separated list; raises UsageError for an unknown word."""
-        options = cls.default(read_only=read_only)
+        options = cls(read_only=read_only)
         for argument in words:
             for word in filter(None, (part.strip() for part in argument.split(","))):
                 options = options.with_word(word)

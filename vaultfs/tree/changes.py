@@ -127,12 +127,16 @@ class Changes:
     @property
     def count(self) -> int:
         """Changed names and inodes that are in no commit yet: also those of which one is being made."""
-        return sum(len(record.names) + len(record.inodes) for record in (self._taken, self._now) if record is not None)
+        return sum(len(record.names) + len(record.inodes) for record in self._uncommitted())
 
     @property
     def oldest_ns(self) -> int:
         """When the oldest of these was made, ns since 1970; 0: there is none."""
-        return (self._taken is not None and self._taken.since) or self._now.since
+        return next((record.since for record in self._uncommitted() if record.since), 0)
+
+    def _uncommitted(self) -> list[Record]:
+        """What the cut under way took, and what came since: the older first."""
+        return [self._now] if self._taken is None else [self._taken, self._now]
 
     # -- recording; the tree calls these for the first change of each thing only
 
@@ -241,9 +245,8 @@ class Changes:
         new = self._fresh
         if self._all_anew:
             new = Record()
-            for record in (self._taken, self._now):
-                if record is not None:
-                    new.followed_by(record)
+            for record in self._uncommitted():
+                new.followed_by(record)
             for table in _TABLES:
                 db.run(f"DELETE FROM {table}")  # noqa: S608  # our own names
             db.run_many("INSERT INTO outside VALUES(?,?)", list(self.outside))

@@ -85,10 +85,9 @@ class AttributeCalls(Base):
         """See setxattr(2); who calls has looked at its flags."""
         self.check_nodes(ino)
         self.changes += 1
-        mode = self.tree.inode(ino).mode
+        before = self.tree.inode(ino).mode
         self.tree.xattrs.set(ino, name, value)
-        if self.tree.inode(ino).mode != mode:
-            self.altered(ino)  # by a list, which the kernel does not look into where it does not look at modes
+        self.mode_changed(ino, before)  # by a list, which the kernel does not look into where it looks at no modes
 
     def remove_attribute(self, ino: int, name: bytes) -> None:
         """See removexattr(2)."""

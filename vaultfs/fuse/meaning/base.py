@@ -103,6 +103,11 @@ class Base:
                 if error.errno != errno.ENOENT:
                     _log.warning("the kernel did not take changed attributes: %s", error.strerror)
 
+    def mode_changed(self, ino: int, before: int) -> None:
+        """Have the kernel ask again for a mode that we changed, so that it does not run the file by the old."""
+        if self.tree.inode(ino).mode != before:
+            self.altered(ino)
+
     def let_go(self, ino: int, times: int) -> None:
         """The kernel knows an inode so many times less; raises OSError where nobody would hear of it."""
         if self.count_down(ino, times):

@@ -54,7 +54,7 @@ class FileCalls(Base):
         if flags & os.O_TRUNC:
             self.changes += 1
             self.tree.attributes.set(ino, size=0, clear_privileges=caller.uid != 0)
-            self._mode_changed(ino, before)
+            self.mode_changed(ino, before)
         return Opened(self._open(ino, flags, caller))
 
     def _open(self, ino: int, flags: int, caller: Caller) -> int:
@@ -81,11 +81,6 @@ class FileCalls(Base):
         self._sent_back.add(pid)
         raise refusal(errno.ESTALE)
 
-    def _mode_changed(self, ino: int, before: int) -> None:
-        """Have the kernel ask again for a mode we cleared bits of, so that it does not run the file by the old."""
-        if self.tree.inode(ino).mode != before:
-            self.altered(ino)
-
     def read_file(self, handle: int, offset: int, size: int) -> list[bytes]:
         """See pread(2); in pieces, so that nobody has to copy them together."""
         if handle >= VIRTUAL:
@@ -102,7 +97,7 @@ class FileCalls(Base):
             before = tree.inode(ino).mode
             if before & _SUID_SGID:
                 written = tree.content.write(ino, offset, data, clear_suid=True, times=False)
-                self._mode_changed(ino, before)
+                self.mode_changed(ino, before)
                 return written
         # With write-back the kernel keeps the times and sends them: this may come long after the program wrote, and
         # what it sent once it does not send again.
