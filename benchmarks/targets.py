@@ -175,6 +175,13 @@ class VaultfsPyfuse3(Vaultfs):
     options = ("--lane", "pyfuse3")
 
 
+class VaultfsShared(Vaultfs):
+    """The same with a kernel that looks at modes, as it does for an ordinary user's mount: what that costs."""
+
+    name = "vaultfs-shared"
+    options = ("-o", "allow_other")
+
+
 class VaultfsHalting(Vaultfs):
     """The same without keeping processors awake: what that is worth."""
 
@@ -286,6 +293,6 @@ def _debian_version(package: str) -> str:
 
 
 _KINDS = (Native, Vaultfs, Gocryptfs, Securefs, Cryfs, Encfs, Rclone)
-_VARIANTS = (VaultfsPyfuse3, VaultfsHalting, VaultfsSmallPages)
+_VARIANTS = (VaultfsPyfuse3, VaultfsShared, VaultfsHalting, VaultfsSmallPages)
 TARGETS: dict[str, type[Target]] = {kind.name: kind for kind in (*_KINDS, *_VARIANTS)}
 USUAL = [kind.name for kind in _KINDS]
