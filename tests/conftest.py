@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,9 @@ from tests.support.leftovers import command_line, fuse_mounts, processes_marked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# What `./test` has thousands of commands do is not meant for the tests: rewriting them anew takes each worker seconds.
+sys.dont_write_bytecode = not os.access(Path(__file__).parent, os.W_OK)
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("vaultfs", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -7,7 +7,6 @@ Sizes are bytes, times RFC 3339 in UTC. What is not known is null: most is only 
 from __future__ import annotations
 
 import platform
-from importlib import metadata
 
 import msgspec
 
@@ -137,6 +136,8 @@ def of_facts(facts: dict[str, object]) -> Status:
 
 def versions() -> VersionsFact:
     """The versions of this process."""
+    from importlib import metadata  # noqa: PLC0415 - only the daemon asks; it would be a tenth of what a command takes
+
     try:
         pyfuse3 = metadata.version("pyfuse3")
     except metadata.PackageNotFoundError:

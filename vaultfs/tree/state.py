@@ -316,8 +316,10 @@ class State(Rows):
             changes.add_name((parent, name), old, folder=self._is_folder(old))
 
     def _is_folder(self, ino: int) -> bool:
+        if not ino:
+            return False  # the name is new: nothing to ask for
         # Not by `find`: that keeps what it finds, and a replay is not done yet with what it would find.
-        node = self._hot.get(ino) or self.dirty.get(ino) or self._cold.get(ino) if ino else None
+        node = self._hot.get(ino) or self.dirty.get(ino) or self._cold.get(ino)
         if node is None:
             record = self.one("SELECT rec FROM inode WHERE ino=?", ino)
             return record is not None and inodes.decode(record).is_dir
