@@ -39,3 +39,23 @@ def test_no_statement_is_parsed_twice(stores: StoreMaker) -> None:
     parsed.clear()
     work(1)
     assert parsed == []
+
+
+def test_what_the_life_of_a_file_asks(stores: StoreMaker) -> None:
+    """A new name is in no commit yet: nothing has to be asked about what stood there before."""
+    tree = stores.new()
+    tree.start_tracking()
+    make_file(tree, b"first", b"x")  # begins the transaction
+    asked: list[tuple[str, object]] = []
+
+    def trace(_: object, sql: str, values: object) -> bool:
+        asked.append((sql, values))
+        return True
+
+    tree.state.db.exec_trace = trace
+    assert tree.names.find(ROOT, b"new") is None
+    make_file(tree, b"new", b"x" * 600)
+    tree.names.rename(ROOT, b"new", ROOT, b"newer")
+    names = [sql for sql, _ in asked if "dirent" in sql]
+    assert len(names) == len(asked), asked
+    assert [sql.split()[0] for sql in names] == ["SELECT", "SELECT", "INSERT", "SELECT", "SELECT", "DELETE", "INSERT"]
