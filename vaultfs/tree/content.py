@@ -11,7 +11,7 @@ from vaultfs.crypto.sealing import OpenFailedError
 from vaultfs.format.node import INLINE_MAX
 from vaultfs.format.pack import BLOCK_BYTES
 from vaultfs.tree.incoming import NotHereError
-from vaultfs.tree.inode import PAGE, Flag, Inode, next_page
+from vaultfs.tree.inode import PAGE, UNWRITTEN, Flag, Inode, next_page
 from vaultfs.tree.state import Op, State
 from vaultfs.tree.statements import error
 from vaultfs.tree.whereabouts import shown_path
@@ -164,6 +164,8 @@ class Content:
         now = state.begin(2 * (BLOCK_BYTES + _FRAME_OVERHEAD))
         if times:
             node.mtime = node.ctime = now
+        elif node.ctime == node.mtime - UNWRITTEN:
+            node.ctime = node.mtime  # most likely what the kernel is about to send, and then there is nothing to note
         if clear_suid:
             drop_suid(node)
         drop_capability(state, node)

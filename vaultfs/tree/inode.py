@@ -11,6 +11,10 @@ ROOT = 1
 PAGE = 4096
 NAME_MAX = 255
 TARGET_MAX = 4095
+# Nanoseconds. By so much the ctime of a file that was just made is before its mtime, until it is written to. What it
+# cannot send to a daemon that died Linux drops, and close(2) says so only if there are new times to be sent as well.
+# Its clock for files stands still for some ms, so what is written at once would have the times that it was made with.
+UNWRITTEN = 1
 
 
 class Scope(IntEnum):

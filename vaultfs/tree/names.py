@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from vaultfs.tree.incoming import NotHereError
-from vaultfs.tree.inode import NAME_MAX, ROOT, TARGET_MAX, Flag, Inode
+from vaultfs.tree.inode import NAME_MAX, ROOT, TARGET_MAX, UNWRITTEN, Flag, Inode
 from vaultfs.tree.statements import error
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ class Names:
         ino = state.next_ino
         state.next_ino += 1
         node = Inode(
-            ino, mode, 2 if is_dir else 1, uid, gid, rdev, len(target), now, now, now, parent,
-            0, 0, 0, target=target,
+            ino, mode, 2 if is_dir else 1, uid, gid, rdev, len(target), now, now,
+            now - UNWRITTEN if stat.S_ISREG(mode) else now, parent, 0, 0, 0, target=target,
         )  # fmt: skip
         if inherits:
             self._xattrs.inherit(node, directory)
