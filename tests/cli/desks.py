@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from tests.cli.person import Person
+from vaultfs import clock
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-_COARSE = 5  # CLOCK_REALTIME_COARSE: how vaultfs and the kernel date what is written
 
 
 class Desk(Person):
@@ -41,6 +39,6 @@ def machine(base: Path, name: str) -> Desk:
 
 def a_tick_later() -> None:
     """Return when the clock has gone on: what is written within one tick of it is of the same time."""
-    tick = time.clock_gettime_ns(_COARSE)
-    while time.clock_gettime_ns(_COARSE) == tick:
+    tick = clock.tick()
+    while clock.tick() == tick:
         pass

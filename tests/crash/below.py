@@ -16,7 +16,7 @@ import pytest
 
 from tests.crash.claims import sync_directory
 from tests.crash.lossy import Lossy
-from tests.crash.rounds import scratch
+from tests.support.leftovers import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

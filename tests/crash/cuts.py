@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from tests.crash.load import WORKERS, Load
 from tests.crash.lossy import Lossy
-from tests.crash.rounds import kill_all, machine, scratch, signal_all
+from tests.crash.rounds import kill_all, machine, signal_all
 from tests.support.driver import Machine, command, detach, find_key, is_mounted
+from tests.support.leftovers import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,13 +8,13 @@ import random
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.crash.load import WORKERS, Load
 from tests.support.driver import Machine, command, find_key, is_mounted, wait_gone
+from tests.support.leftovers import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
 # each round takes three: all ten would only wait for each other on a small machine
 PER_ROUND = 3
 KEEP = 3
-
-
-def scratch() -> Path:
-    """A new directory that carries the run's mark, so that what is left below it is noticed."""
-    mark = os.environ.get("VAULTFS_TEST_RUN", "soak")[:8]
-    base = Path(tempfile.mkdtemp(prefix=f"vaultfs-test-{mark}-", dir="/var/tmp"))
-    base.chmod(0o755)
-    return base
 
 
 @contextlib.contextmanager

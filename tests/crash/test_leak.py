@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.crash.rounds import processes_of, scratch
+from tests.crash.rounds import processes_of
 from tests.support.driver import Machine, is_mounted
+from tests.support.leftovers import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.crash.rounds import KillRounds, machine
+from vaultfs import clock
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.fuse, pytest.mark.slow]
 AT_MOST_SECONDS = 130
-COARSE = 5  # CLOCK_REALTIME_COARSE, for which Python has no name
 
 
 @pytest.mark.timeout(400)
@@ -36,18 +36,13 @@ def test_invariant_1_nothing_acknowledged_is_lost_by_sigkill(request: pytest.Fix
     assert rounds.acknowledged > 100 * rounds.number, "the load did too little to prove anything"
 
 
-def tick() -> int:
-    """What the kernel's clock for files says: it goes on every few milliseconds only."""
-    return time.clock_gettime_ns(COARSE)
-
-
 def written_at_once(directory: Path) -> int:
     """A file that was made and written to within one tick, open."""
     for number in range(1000):
-        before = tick()
+        before = clock.tick()
         fd = os.open(directory / f"made-{number}", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         os.write(fd, b"x" * 500)
-        if tick() == before:
+        if clock.tick() == before:
             return fd
         os.close(fd)
     raise AssertionError("nothing is done within a tick here")

@@ -63,7 +63,7 @@ def test_joining_a_vault_of_many_files(
     request: pytest.FixtureRequest, desk: Callable[..., Desk], capsys: pytest.CaptureFixture[str]
 ) -> None:
     large = request.config.getoption("--large")
-    files, total = (100_000, 5 << 30) if large else (10_000, 100 << 20)
+    files, total = (100_000, 5 << 30) if large else (20_000, 200 << 20)
     a, b = desk("a", pace=CALM), desk("b", pace=CALM)
     a.make()
     top = a.mount()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.driver import Machine
+from tests.support.leftovers import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,13 +31,6 @@ class Target:
     def is_vaultfs(self) -> bool:
         """Whether it is our mount."""
         return self.machine is not None
-
-
-def scratch(place: str = "/var/tmp") -> Path:
-    """A new directory on the machine's own file system, which other users may pass through."""
-    path = Path(tempfile.mkdtemp(prefix=f"vaultfs-test-{os.environ['VAULTFS_TEST_RUN'][:8]}-", dir=place))
-    path.chmod(0o755)
-    return path
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.mounted.conftest import scratch
+from tests.support.leftovers import scratch
 
 if TYPE_CHECKING:
     from tests.mounted.conftest import Target

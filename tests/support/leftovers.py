@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 #: The start of a script in a new mount namespace. The copies there of what other tests have mounted would keep that
@@ -11,6 +12,17 @@ ONLY_OWN_MOUNTS = (
     "for point in $(grep -E '^[^ ]+ [^ ]+ fuse' /proc/self/mounts | cut -d' ' -f2); "
     'do umount -l "$point" 2>/dev/null; done; '
 )
+
+
+def scratch(place: str = "/var/tmp") -> Path:
+    """A new directory on the machine's own file system that other users may pass through.
+
+    It carries the run's mark, so that what is left below it is noticed.
+    """
+    mark = os.environ.get("VAULTFS_TEST_RUN", "soak")[:8]
+    path = Path(tempfile.mkdtemp(prefix=f"vaultfs-test-{mark}-", dir=place))
+    path.chmod(0o755)
+    return path
 
 
 def fuse_mounts() -> set[str]:
