@@ -25,14 +25,17 @@ if TYPE_CHECKING:
     from tests.remote.conftest import Place
 
 pytestmark = pytest.mark.trio
-COMPUTES, SLEEPS = "while True: pass", "import time; time.sleep(600)"
+COMPUTES, SLEEPS = "while True: pass", "import time; print(flush=True); time.sleep(600)"
 
 
 @contextmanager
-def child(program: str) -> Iterator[int]:
-    """A process of ours with a program in Python."""
-    with subprocess.Popen([sys.executable, "-I", "-S", "-c", program]) as process:
+def child(program: str, *, said: bool = False) -> Iterator[int]:
+    """A process of ours with a program in Python; `said`: its start is over, which takes processor time too."""
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
         try:
+            if said:
+                process.stdout.readline()
             yield process.pid
         finally:
             process.kill()  # whether it is stopped or not
@@ -69,10 +72,9 @@ async def test_a_process_stops_and_goes_on() -> None:
 
 
 async def test_what_is_not_felt_goes_on() -> None:
-    with child(SLEEPS) as pid:
+    with child(SLEEPS, said=True) as pid:
         brake = Brake()
         brake.attach(pid)
-        await in_state(pid, "S")
         for _ in range(3):
             await trio.sleep(0.05)  # it is a share of the time that counts
             brake.press()
