@@ -25,8 +25,11 @@ class Scope(IntEnum):
     NODE = 2
 
 
-class Flag(IntEnum):
-    """Short cuts kept with the inode, so that the common case asks the database nothing."""
+class Flag:
+    """Short cuts kept with the inode, so that the common case asks the database nothing.
+
+    No enum: in Python 3.11 to name a member of one takes four times as long, and each request names some.
+    """
 
     XATTRS = 1
     CAPABILITY = 2
