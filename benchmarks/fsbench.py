@@ -90,10 +90,9 @@ def one_round(targets: Sequence[Target], workloads: Sequence[Workload], rates: A
                     file=sys.stderr,
                     flush=True,
                 )
+            warm_up(directories[target.name])
             if workload.cold:
-                drop_caches()
-            else:
-                warm_up(directories[target.name])
+                drop_caches()  # the kernel's: the daemon is as awake as in any other row
             try:
                 found = rate(workload, str(directories[target.name]))
             except Exception as error:  # noqa: BLE001  (a file system that fails a workload has no figure there)
