@@ -171,6 +171,7 @@ async def _run(
         with nullcontext() if lane is not None else _wake_ups():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_answer, nursery, lane)
+                nursery.start_soon(_read_ahead, operations.tree)
                 nursery.start_soon(operations.housekeeping.run)
                 nursery.start_soon(_announce, place, ready, operations, beside)
                 await stop.wait()
@@ -204,6 +205,10 @@ async def _answer(nursery: trio.Nursery, lane: FastLane | None) -> None:
         nursery.start_soon(pyfuse3.main, _MIN_TASKS, _MAX_TASKS)
         await lane.run()
     nursery.cancel_scope.cancel()
+
+
+async def _read_ahead(tree: Tree) -> None:
+    await trio.to_thread.run_sync(tree.read_ahead, abandon_on_cancel=True)
 
 
 @contextmanager

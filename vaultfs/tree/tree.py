@@ -102,6 +102,10 @@ class Tree:
         """What is changed here from now on is by this device."""
         self.state.device = self.ledger.device_row(device, label)
 
+    def read_ahead(self) -> None:
+        """Has what names and attributes are in read from the disk, before somebody waits for it. In any thread."""
+        database.read_ahead(self.state.store / database.NAME)
+
     def inode(self, ino: int) -> Inode:
         """The inode's attributes. Raises ENOENT."""
         return self.state.inode(ino)
