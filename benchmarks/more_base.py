@@ -110,14 +110,6 @@ def by_target(part: Part, names: Sequence[str]) -> list[Target]:
     return [TARGETS[name](part.work / name) for name in names]
 
 
-def cold(target: Target) -> None:
-    """Nothing of it in memory: a daemon of ours begins anew, and the kernel's caches are dropped."""
-    if isinstance(target, Vaultfs):
-        target.stop()
-        target.remount()
-    drop_caches()
-
-
 def restarted(target: Target) -> None:
     """As after a start of the machine: the kernel's caches are dropped, and then a daemon of ours begins anew."""
     if isinstance(target, Vaultfs):
@@ -125,6 +117,12 @@ def restarted(target: Target) -> None:
     drop_caches()
     if isinstance(target, Vaultfs):
         target.remount()
+
+
+def cold(target: Target) -> None:
+    """Nothing of it in memory: not even what a daemon that began anew has had read."""
+    restarted(target)
+    drop_caches()
 
 
 @cache

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cli.person import wait_until
 from tests.mounted.conftest import mounted
 from vaultfs.durable import from_the_disk, sync_path
 from vaultfs.tree import database
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
-SECONDS = 60
 
 
 def in_memory(path: Path) -> int:
@@ -43,22 +42,20 @@ def dropped(path: Path) -> Path:
     return path
 
 
-def becomes(path: Path, least: int) -> int:
-    """The bytes in memory, as soon as they are that many: the kernel reads while nobody waits."""
-    end = time.monotonic() + SECONDS
-    while (found := in_memory(path)) < least and time.monotonic() < end:
-        time.sleep(0.01)
-    return found
+def comes(path: Path, size: int) -> None:
+    """So many bytes are in memory: the kernel reads while nobody waits."""
+    wait_until(lambda: in_memory(path) >= size)
 
 
 def test_the_whole_file_and_no_more_than_there_is_room_for(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, size = outside / "file", 8 << 20
     path.write_bytes(os.urandom(size))
     database.read_ahead(dropped(path))
-    assert becomes(path, size) == size
+    comes(path, size)
     monkeypatch.setattr(database, "AHEAD_MOST", size // 4)
     database.read_ahead(dropped(path))
-    assert size // 4 <= becomes(path, size // 4) < size // 2
+    comes(path, size // 4)
+    assert in_memory(path) < size // 2
     monkeypatch.setattr(database, "AHEAD_SHARE", 1 << 62)
     database.read_ahead(dropped(path))
     assert in_memory(path) == 0
@@ -76,4 +73,4 @@ def test_a_mount_reads_where_names_stand() -> None:
         dropped(path)
         assert path.stat().st_size > many * 200
         machine.mount()
-        assert becomes(path, path.stat().st_size) >= path.stat().st_size
+        comes(path, path.stat().st_size)
