@@ -7,14 +7,16 @@ import re
 import shutil
 import subprocess
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import apsw
 
 from tests.agents.programs import node, shelf
+from vaultfs.tree.scope import rules_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 _MARK = re.compile(r"\bMARK-(\w+)")
 _MAGIC = b"SQLite format 3\0"
@@ -91,7 +93,7 @@ def copy(state: Path, scratch: Path) -> None:
     """A directory, without what stays on its machine, or a database with what belongs to it."""
     shutil.rmtree(scratch, ignore_errors=True)
     if state.is_dir():
-        shutil.copytree(state, scratch, symlinks=True, ignore=staying)
+        shutil.copytree(state, scratch, symlinks=True, ignore=staying(state.parent))
         return
     scratch.mkdir()
     for end in ("", "-wal", "-journal"):
@@ -99,17 +101,21 @@ def copy(state: Path, scratch: Path) -> None:
             shutil.copy(part, scratch / part.name)
 
 
-def staying(directory: str, names: list[str]) -> list[str]:
-    """Those that are this machine's alone: what stands there (logs, above all) says nothing of what came along."""
+def staying(vault: Path) -> Callable[[str, list[str]], list[str]]:
+    """Which names are this machine's alone: what stands there (logs, above all) says nothing of what came along."""
+    ignore = vault / ".vaultignore"
+    rules = rules_of(ignore.read_bytes() if ignore.exists() else b"")
 
-    def stays(name: str) -> bool:
+    def stays(path: Path) -> bool:
+        below = tuple(map(os.fsencode, path.relative_to(vault).parts))
+        if rules.stays(below, folder=path.is_dir() and not path.is_symlink()):
+            return True
         try:
-            return os.getxattr(os.path.join(directory, name), "user.vaultfs.scope", follow_symlinks=False) == b"node"
+            return os.getxattr(path, "user.vaultfs.scope", follow_symlinks=False) == b"node"
         except OSError:
-            return name.endswith(("-shm", ".sock"))  # not in a mount
+            return path.name.endswith(("-shm", ".sock"))  # not in a mount
 
-    # The attribute says nothing of what stays by the profile's .vaultignore; of that these have turns in them.
-    return [name for name in names if ".memory-reindex-" in name or stays(name)]
+    return lambda directory, names: [name for name in names if stays(Path(directory, name))]
 
 
 def postgres(directory: Path) -> tuple[str, str]:

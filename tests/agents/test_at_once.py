@@ -59,10 +59,7 @@ def test_both_at_once(name: str, need: Callable[..., None], pair: tuple[Computer
     place, aside, wrong = everything(a, name, base / "scratch")
     assert not wrong, wrong
     assert marks <= place | aside, (marks - place - aside, conflicts(a))
-    settle(a, b)  # an agent that has answered may still be writing
-    ends = [remembered(one.path(name), base / f"end-{one.label}") for one in pair]
-    assert ends[0] == ends[1], ("both have the same in place", conflicts(a), conflicts(b))
-    assert not ends[0][1]
+    assert remembered(b.path(name), base / "copy") == (place, []), "B has the same in place"
     print(f"{name}: {len(conflicts(a))} conflicts of {ROUNDS} rounds; in place {len(place & marks)} of {len(marks)}")  # noqa: T201
 
 
