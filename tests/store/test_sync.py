@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.store.stores import make_file
+from vaultfs import durable
+from vaultfs.durable import AHEAD_BYTES
+from vaultfs.format.pack import BLOCK_BYTES
 from vaultfs.tree import journal as journals
 
 if TYPE_CHECKING:
@@ -124,10 +127,8 @@ def test_a_segment_that_was_given_up_is_not_waited_for(stores: StoreMaker) -> No
 
 
 def test_what_is_sent_ahead_is_what_was_written_since(stores: StoreMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[tuple[int, int, bool]] = []
-    monkeypatch.setattr(
-        journals, "write_out", lambda _, offset, length, *, wait: sent.append((offset, offset + length, wait))
-    )
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(journals, "begin_writing", lambda _, offset, length: sent.append((offset, offset + length)))
     tree = stores.new()
     journal = tree.state.journal
     while journal.segments:
@@ -140,12 +141,8 @@ def test_what_is_sent_ahead_is_what_was_written_since(stores: StoreMaker, monkey
         before = journal.newest
         tree.content.write(node.ino, 4096, b"y" * 4096)
         tree.sync_soon()
-        begun, used, waits = sent[-1]
-        assert (begun, used, waits) == (
-            end // 4096 * 4096 if journal.newest == before else 0,
-            journal.segments[-1].used,
-            False,
-        )
+        begun, used = sent[-1]
+        assert (begun, used) == (end // 4096 * 4096 if journal.newest == before else 0, journal.segments[-1].used)
         end = used
     assert journal.newest > 2
     assert tree.sync() is not None, "it makes nothing durable"
@@ -157,9 +154,13 @@ def test_an_error_of_what_was_sent_ahead_is_left_to_the_fsync(
     def fails(*_: object, **__: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(journals, "write_out", fails)
+    monkeypatch.setattr(durable, "write_out", fails)
     tree = stores.new()
+    tree.begins_writing(lambda begin: begin())
     make_file(tree, b"a", b"x")
     tree.sync_soon()
+    node = make_file(tree, b"b")
+    for offset in range(0, 4 * AHEAD_BYTES, BLOCK_BYTES):
+        tree.content.write(node.ino, offset, os.urandom(BLOCK_BYTES))
     assert not tree.state.failed
     assert tree.sync() is not None

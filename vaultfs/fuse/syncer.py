@@ -115,6 +115,10 @@ class Syncer:
             self._next = None
             await self._lead(mine)
 
+    def beside(self, function: Callable[[], None]) -> None:
+        """Have the thread that waits for the disk call it, some time; it raises nothing."""
+        self._thread.begin(function)
+
     def close(self) -> None:
         """End the thread; nobody waits any more."""
         self._thread.close()

@@ -6,6 +6,7 @@ import errno
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from vaultfs.durable import AHEAD_BYTES
 from vaultfs.format.pack import Entry, Kind, PackDamagedError, block_id
 from vaultfs.tree.incoming import NotHereError
 from vaultfs.tree.packs import PUBLISHED, REMOTE, PackReader, PackWriter, Placed
@@ -253,6 +254,8 @@ class Blocks:
         self.reader.note(placed, writer.id)
         self.written += placed.entry.length
         self.to_sync(writer)
+        if writer.behind > AHEAD_BYTES:
+            self._state.journal.beside(writer.begin_writing)
         return self.put(placed)
 
     def known(self, identity: bytes) -> int:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vaultfs.crypto.keys import ID_BYTES, VaultKeys
 from vaultfs.crypto.sealing import OpenFailedError
-from vaultfs.durable import sync_path, write_out
+from vaultfs.durable import AHEAD_BYTES, begin_writing, sync_path
 from vaultfs.format.journal import HEADER_BYTES, SEGMENT_BYTES, Change, SegmentCodec, parse_header
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _CHUNK = bytes(1 << 20)
@@ -92,6 +93,8 @@ class Journal:
         self.segments: deque[Segment] = deque()
         self.lsn = lsn  # of the last frame written
         self.synced = lsn  # of the last frame known to be on disk
+        #: Has another thread call what does not wait for anything, but could be long at it; nobody does of itself.
+        self.beside: Callable[[Callable[[], None]], None] = lambda _: None
         self._tail = b""  # what the newest segment has in its last page
         self._begun = 0  # up to there it is on its way to the disk, but for its last page
         self.note = -1  # of the last frame that only said so
@@ -184,16 +187,18 @@ class Journal:
         segment.used = offset + len(frame)
         segment.data_end = segment.used - padding
         self.bytes_since_checkpoint += len(frame)
+        if segment.used - self._begun > AHEAD_BYTES:
+            self.beside(self._begin(segment))
         return segment, offset, len(frame)
 
     def begin_writing(self) -> None:
         """Sends what was appended on its way to the disk, and waits for nothing: an fsync will have less to do."""
-        if not self.segments:
-            return  # nothing was: not since the start either
-        segment = self.segments[-1]
+        if self.segments:  # else nothing was: not since the start either
+            self._begin(self.segments[-1])()
+
+    def _begin(self, segment: Segment) -> Callable[[], None]:
         begun, self._begun = self._begun, segment.used - segment.used % _PAGE
-        with suppress(OSError):  # which that fsync will tell
-            write_out(segment.slot.fd, begun, segment.used - begun, wait=False)
+        return partial(begin_writing, segment.slot.fd, begun, segment.used - begun)
 
     def confirm(self) -> None:
         """Notes, in an empty frame, what is now known to be on disk.

@@ -25,6 +25,8 @@ from vaultfs.tree.whereabouts import shown_path
 from vaultfs.tree.xattrs import Xattrs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vaultfs.tree.replay import StartupReport
     from vaultfs.tree.sync import Ticket
 
@@ -152,6 +154,10 @@ class Tree:
     def sync_soon(self) -> None:
         """Likely somebody asks for `sync` next, now that something was written."""
         self.state.journal.begin_writing()
+
+    def begins_writing(self, beside: Callable[[Callable[[], None]], None]) -> None:
+        """From now on `beside` has another thread call what sends much that was written on its way to the disk."""
+        self.state.journal.beside = beside
 
     @property
     def crowded(self) -> bool:

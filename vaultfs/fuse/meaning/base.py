@@ -73,6 +73,7 @@ class Base:
         self.underway = Underway(tree)
         self.virtual = virtual.VirtualDirectory(status)
         self.syncer = Syncer(tree.sync)
+        tree.begins_writing(self.syncer.beside)
         self.housekeeping = Housekeeping(tree)
         self.lookups = LookupCounts()
         self.notes: Notes = ByPyfuse3()
