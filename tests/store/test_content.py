@@ -11,7 +11,10 @@ import pytest
 
 from tests.store.stores import content, make_file, work_off
 from vaultfs.tree import ROOT
+from vaultfs.tree.blocks import Blocks
 from vaultfs.tree.content import SIZE_MAX
+from vaultfs.tree.inode import PAGE
+from vaultfs.tree.journal import PageRun
 
 if TYPE_CHECKING:
     from tests.store.stores import StoreMaker
@@ -143,3 +146,34 @@ def test_who_reads_anywhere_in_a_large_file_does_not_drive_out_what_is_kept(
     for idx in (0, 6):
         assert idx in blocks.near(large, idx, idx)
     assert asked == [], "in the long run those that are read now"
+
+
+def test_a_read_opens_no_more_than_what_it_asks_for(stores: StoreMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the pages of a block that are in the journal, and of the block where all that is asked for is there."""
+    opened: list[int | str] = []
+    read_run, read_block = PageRun.read, Blocks.read
+    monkeypatch.setattr(PageRun, "read", lambda run: opened.append(run.page) or read_run(run))
+    monkeypatch.setattr(Blocks, "read", lambda *call: opened.append("block") or read_block(*call))
+    tree = stores.new()
+    expected = bytearray(os.urandom(2 * BLOCK + 1000))
+    node = make_file(tree, b"f", bytes(expected))
+    work_off(tree.keeper.seal(everything=True))
+    for page in (1, 2, 5, 15, 16, 32):
+        data = os.urandom(min(PAGE, len(expected) - page * PAGE))
+        expected[page * PAGE : (page + 1) * PAGE] = data
+        tree.content.write(node.ino, page * PAGE, data)
+
+    def opens(start: int, end: int) -> list[int | str]:
+        opened.clear()
+        assert tree.content.read(node.ino, start, end - start) == expected[start:end]
+        return opened
+
+    assert opens(0, PAGE) == ["block"]
+    assert opens(PAGE + 1, 2 * PAGE - 1) == [1]
+    assert opens(PAGE + 100, 3 * PAGE - 100) == [1, 2]
+    assert opens(2 * PAGE + 100, 3 * PAGE + 1) == ["block", 2]
+    assert opens(6 * PAGE, 7 * PAGE) == ["block"]
+    assert opens(15 * PAGE + 1, 17 * PAGE) == [15, 16]
+    assert opens(15 * PAGE, 17 * PAGE + 5) == [15, "block", 16]
+    assert opens(2 * BLOCK - 1, 3 * BLOCK) == ["block", 32]
+    assert opens(0, len(expected)) == ["block", 1, 2, 5, 15, "block", 16, 32]

@@ -17,6 +17,8 @@ from vaultfs.tree.statements import error
 from vaultfs.tree.whereabouts import shown_path
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vaultfs.tree.blocks import Blocks, Extent
     from vaultfs.tree.folded import Folded
     from vaultfs.tree.journal import PageRun
@@ -75,12 +77,13 @@ class Content:
         for idx in range(first, last + 1):
             base = idx * BLOCK_BYTES
             low, high = max(offset - base, 0), min(end - base, BLOCK_BYTES)
-            extent = extents.get(idx)
-            sealed = self._sealed(ino, extent, pages, base + low, base + high, missing, read.get(idx))
+            dirty = _dirty(pages, base + low, base + high) if pages is not None else []
+            # Not looked at where all that is asked for is in the journal.
+            needed = idx in extents and len(dirty) < next_page(high) - low // PAGE
+            sealed = self._sealed(ino, extents[idx], missing, read.get(idx)) if needed else b""
             if missing:
                 continue
-            block = sealed if pages is None else self._overlay(ino, pages, idx, sealed)
-            piece = block if low == 0 and high == len(block) else block[low:high]
+            piece = self._laid_over(ino, base, sealed, dirty, low, high) if dirty else sealed[low:high]
             pieces.append(piece)
             if len(piece) < high - low:
                 pieces.append(bytes(high - low - len(piece)))
@@ -88,25 +91,21 @@ class Content:
             raise NotHereError(blocks=(*missing, *self._ahead(node, offset, last)))
         return pieces
 
-    def _sealed(
-        self,
-        ino: int,
-        extent: Extent | None,
-        pages: dict[int, PageRun] | None,
-        start: int,
-        end: int,
-        missing: list[int],
-        read: memoryview | None,
-    ) -> bytes:
-        """The sealed bytes of a block; empty for a hole, and for one that is not here, which is noted."""
-        if extent is None:
-            return b""
+    def _sealed(self, ino: int, extent: Extent, missing: list[int], read: memoryview | None) -> bytes:
+        """The sealed bytes of a block; empty for one that is not here, which is noted."""
         try:
             return self._blocks.read(ino, extent, read)
         except NotHereError:
-            if pages is None or any(page not in pages for page in range(start // PAGE, next_page(end))):
-                missing.append(extent.blk)
+            missing.append(extent.blk)
             return b""
+
+    def _laid_over(
+        self, ino: int, base: int, sealed: bytes, dirty: list[tuple[int, PageRun]], low: int, high: int
+    ) -> bytes:
+        """Bytes `low` to `high` of the block that begins at `base`, or fewer where it ends before."""
+        start = low - low % PAGE
+        block = overlay(sealed[start:high], (base + start) // PAGE, dirty, self._run, ino)
+        return block[low - start : high - start]
 
     def _ahead(self, node: Inode, offset: int, last: int) -> list[int]:
         """The next blocks that are not here either, if the file is being read from front to back."""
@@ -126,14 +125,6 @@ class Content:
         except (OpenFailedError, OSError) as problem:
             self._state.unhealthy(f"{shown_path(self._state, ino)}: page {run.page} in the journal is damaged")
             raise error(errno.EIO) from problem
-
-    def _overlay(self, ino: int, pages: dict[int, PageRun], idx: int, sealed: bytes) -> bytes:
-        """A block with its dirty pages laid over the sealed bytes."""
-        first = idx * PAGES_PER_BLOCK
-        found = [(page, pages[page]) for page in range(first, first + PAGES_PER_BLOCK) if page in pages]
-        if not found:
-            return sealed
-        return overlay(sealed, first, [(page, run, self._run) for page, run in found], ino)
 
     def write(
         self, ino: int, offset: int, data: bytes | memoryview, *, clear_suid: bool = False, times: bool = True
@@ -309,15 +300,22 @@ def drop_capability(state: State, node: Inode) -> None:
         state.drop_xattr(node.ino, _CAPABILITY)
 
 
-def overlay(sealed: bytes, first: int, found: list[tuple[int, PageRun, object]], ino: int) -> bytes:
-    """`sealed` with the pages `found` (number, run, reader) laid over it; `first` is the block's first page."""
+def _dirty(pages: dict[int, PageRun], start: int, end: int) -> list[tuple[int, PageRun]]:
+    """Those of a file's pages in the journal that have bytes from `start` to `end` (exclusive)."""
+    return [(page, pages[page]) for page in range(start // PAGE, next_page(end)) if page in pages]
+
+
+def overlay(
+    sealed: bytes, first: int, found: list[tuple[int, PageRun]], read: Callable[[int, PageRun], bytes], ino: int
+) -> bytes:
+    """`sealed`, which begins at page `first`, with the pages `found` (number, run) laid over it."""
     end = (found[-1][0] - first + 1) * PAGE
     block = bytearray(max(len(sealed), end))
     block[: len(sealed)] = sealed
     last_run, plain = None, b""
-    for page, run, read in found:
+    for page, run in found:
         if run is not last_run:
-            last_run, plain = run, read(ino, run)  # type: ignore[operator]
+            last_run, plain = run, read(ino, run)
         start = (page - run.page) * PAGE
         piece = plain[start : start + PAGE]
         at = (page - first) * PAGE

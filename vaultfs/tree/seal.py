@@ -121,8 +121,7 @@ def content_of(picture: Picture, reader: PackReader) -> bytes:
     if not picture.pages:
         return base
     first = picture.idx * PAGES_PER_BLOCK
-    found = [(page, run, lambda _, run: run.read()) for page, run in picture.pages]
-    return overlay(base, first, list(found), picture.ino)[: picture.size]
+    return overlay(base, first, picture.pages, lambda _, run: run.read(), picture.ino)[: picture.size]
 
 
 def _base(extent: Extent, reader: PackReader) -> bytes:
