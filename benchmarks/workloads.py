@@ -7,13 +7,14 @@ and later ones use what earlier ones left (`tree`, `big`, `rand`).
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -24,7 +25,8 @@ MEGABYTE = 1 << 20
 PAGE = 4096
 BIG_MEGABYTES = 256
 RANDOM_PAGES = 64 * MEGABYTE // PAGE
-BLOB = random.Random(1).randbytes(MEGABYTE)  # incompressible, and the same for every target
+BLOB = random.Random(1).randbytes(2 * MEGABYTE)  # incompressible
+_pieces = itertools.count()
 LINE = json.dumps({"role": "assistant", "ts": 1700000000, "content": "lorem ipsum dolor sit amet " * 9}) + "\n"
 ROW = LINE.encode()
 
@@ -45,6 +47,25 @@ def corpus(limit: int = 1500, largest: int = 200_000) -> list[tuple[str, bytes]]
             if len(found) == limit:
                 return found
     return found
+
+
+def fresh(megabytes: int) -> Iterator[memoryview]:
+    """So many pieces of a megabyte that nobody has seen: a file system that keeps equal blocks once finds none.
+
+    They begin at another place of `BLOB` each, and no two of those are a whole number of blocks apart.
+    """
+    for number in itertools.islice(_pieces, megabytes):
+        start = number * 40503 % (1 << 16)  # an odd number: all places below that come, once each
+        yield memoryview(BLOB)[start : start + MEGABYTE]
+
+
+@cache
+def transcript(lines: int = 5000) -> list[bytes]:
+    """Lines as agents write them, some 270 bytes each, of real text."""
+    text = b"".join(data for _, data in corpus()).decode(errors="ignore")
+    step = len(text) // lines
+    said = (text[start : start + 170] for start in range(0, lines * step, step))
+    return [json.dumps({"role": "assistant", "ts": 1700000000, "content": part}).encode() + b"\n" for part in said]
 
 
 def _write_tree(root: str, files: list[tuple[str, bytes]]) -> int:
@@ -97,8 +118,8 @@ def save_fsync_rename(d: str) -> int:
 
 def seq_write(d: str) -> int:
     fd = os.open(os.path.join(d, "big"), os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
-    for _ in range(BIG_MEGABYTES):
-        os.write(fd, BLOB)
+    for piece in fresh(BIG_MEGABYTES):
+        os.write(fd, piece)
     os.fsync(fd)
     os.close(fd)
     return BIG_MEGABYTES
@@ -112,12 +133,14 @@ def seq_read(d: str) -> int:
     return BIG_MEGABYTES
 
 
-def append(d: str) -> int:
+def append(d: str) -> Steps:
+    lines = transcript()
+    yield
     fd = os.open(os.path.join(d, "session.jsonl"), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
-    for _ in range(5000):
-        os.write(fd, ROW)
+    for line in lines:
+        os.write(fd, line)
     os.close(fd)
-    return 5000
+    return len(lines)
 
 
 def append_fsync(d: str) -> int:
@@ -149,14 +172,14 @@ def sqlite_inserts(name: str, journal: str, synchronous: str, rows: int) -> Call
 def rand_write(d: str) -> Steps:
     path = os.path.join(d, "rand")
     with open(path, "wb") as file:
-        file.writelines([BLOB] * (RANDOM_PAGES * PAGE // MEGABYTE))
+        file.writelines(fresh(RANDOM_PAGES * PAGE // MEGABYTE))
         file.flush()
         os.fsync(file.fileno())
     places = random.Random(5)
     fd = os.open(path, os.O_WRONLY)
     yield
-    for _ in range(3000):
-        os.pwrite(fd, BLOB[:PAGE], places.randrange(RANDOM_PAGES) * PAGE)
+    for number in range(3000):
+        os.pwrite(fd, BLOB[number : number + PAGE], places.randrange(RANDOM_PAGES) * PAGE)
     os.fsync(fd)
     os.close(fd)
     return 3000
