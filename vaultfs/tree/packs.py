@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from vaultfs.crypto.sealing import OVERHEAD
@@ -33,6 +34,7 @@ _OPEN_PACKS = 64
 _NOTED_PACKS = 4096
 _NOTED_ENTRIES = 1 << 14
 _PROBE = 32
+_AHEAD_MOST = 2 << 20
 _FOOTER_LINE = 64
 
 
@@ -51,11 +53,33 @@ class Placed(NamedTuple):
 class PackFile:
     """An open pack file. Closed when nothing refers to it any more."""
 
-    __slots__ = ("codec", "fd")
+    __slots__ = ("_ahead", "_next", "_run", "codec", "fd")
 
     def __init__(self, fd: int, codec: PackCodec) -> None:
         self.fd = fd
         self.codec = codec
+        self._next = 0  # where the last read ended
+        self._run = 0  # bytes that were read from front to back, up to there
+        self._ahead = 0  # up to there the kernel was asked to read
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes as they are. Who reads on from where the last read ended finds what follows in memory.
+
+        The kernel by itself would read 128 KiB ahead, too little for most disks. Raises `OSError`.
+        """
+        data = os.pread(self.fd, length, offset)
+        end = offset + length
+        if offset != self._next:
+            self._run = self._ahead = 0
+        else:
+            self._run += length
+            window = min(2 * self._run, _AHEAD_MOST)
+            if self._ahead < end + window // 2:
+                start, self._ahead = max(self._ahead, end), end + window
+                with suppress(OSError):
+                    os.posix_fadvise(self.fd, start, self._ahead - start, os.POSIX_FADV_WILLNEED)
+        self._next = end
+        return data
 
     def __del__(self) -> None:
         os.close(self.fd)
@@ -187,7 +211,7 @@ class PackReader:
         """The plain bytes of a block or node. Raises `PackDamagedError` or `OSError`. `sealed`: read already."""
         file = self._file(place.pack, pack_id)
         if sealed is None:
-            sealed = memoryview(os.pread(file.fd, place.entry.length, place.entry.offset))
+            sealed = memoryview(file.read(place.entry.offset, place.entry.length))
         known = self._bits(place.pack, pack_id) >> place.number & 1 if place.number < _NOTED_ENTRIES else 0
         data = file.codec.open(place.number, place.entry, sealed, known=bool(known))
         if not known:
@@ -211,7 +235,7 @@ class PackReader:
 
     def sealed(self, number: int, pack_id: bytes, offset: int, length: int) -> bytes:
         """Bytes of a pack as they are. Raises `PackDamagedError` or `OSError`."""
-        return os.pread(self._file(number, pack_id).fd, length, offset)
+        return self._file(number, pack_id).read(offset, length)
 
     def holds(self, place: Placed, pack_id: bytes) -> bool:
         """Whether there is anything but a hole where the entry should stand."""
