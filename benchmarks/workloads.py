@@ -60,11 +60,15 @@ def fresh(megabytes: int) -> Iterator[memoryview]:
 
 
 @cache
+def text() -> str:
+    return b"".join(data for _, data in corpus()).decode(errors="ignore")
+
+
 def transcript(lines: int = 5000) -> list[bytes]:
-    """Lines as agents write them, some 270 bytes each, of real text."""
-    text = b"".join(data for _, data in corpus()).decode(errors="ignore")
-    step = len(text) // lines
-    said = (text[start : start + 170] for start in range(0, lines * step, step))
+    """Lines as agents write them, some 300 bytes each, of real text; others each time."""
+    step = len(text()) // lines
+    first = next(_pieces) % step
+    said = (text()[start : start + 170] for start in range(first, lines * step, step))
     return [json.dumps({"role": "assistant", "ts": 1700000000, "content": part}).encode() + b"\n" for part in said]
 
 

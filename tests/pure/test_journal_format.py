@@ -21,7 +21,7 @@ def segment(frames: list[tuple[list[tuple[object, ...]], bytes]]) -> bytes:
     codec = SegmentCodec(KEYS, SEGMENT_ID, 7, 100)
     out = codec.header()
     for number, (frame, data) in enumerate(frames):
-        out += codec.frame(len(out), (100 + number, 99, frame), data)[0]
+        out += b"".join(codec.frame(len(out), (100 + number, 99, frame), data))
     return out
 
 

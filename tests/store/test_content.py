@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.store.stores import content, make_file, work_off
-from vaultfs.tree import ROOT
+from vaultfs.tree import ROOT, blocks
 from vaultfs.tree.blocks import Blocks
 from vaultfs.tree.content import SIZE_MAX
 from vaultfs.tree.inode import PAGE
 from vaultfs.tree.journal import PageRun
+from vaultfs.tree.state import State
 
 if TYPE_CHECKING:
     from tests.store.stores import StoreMaker
@@ -177,3 +178,50 @@ def test_a_read_opens_no_more_than_what_it_asks_for(stores: StoreMaker, monkeypa
     assert opens(15 * PAGE, 17 * PAGE + 5) == [15, "block", 16]
     assert opens(2 * BLOCK - 1, 3 * BLOCK) == ["block", 32]
     assert opens(0, len(expected)) == ["block", 1, 2, 5, 15, "block", 16, 32]
+
+
+def test_what_has_to_be_compressed_waits_in_the_journal(stores: StoreMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = stores.new()
+    text = b"what an agent says, over and over " * 10_000
+    written = os.urandom(BLOCK) + text[: 2 * BLOCK] + os.urandom(2 * BLOCK) + text[:BLOCK] + text[:999]
+    node = make_file(tree, b"f", written)
+    in_journal = {page * PAGE // BLOCK for page in tree.state.pages[node.ino]}
+    assert in_journal == {1, 2, 5, 6}
+    assert set(tree.blocks.extents(node.ino, 0, 9)) == {0, 3, 4}
+    tree = stores.crash(tree)
+    assert content(tree, node.ino) == written
+    work_off(tree.keeper.seal(everything=True))
+    assert not tree.state.pages
+    assert content(tree, node.ino) == written
+    assert tree.stats().pack_bytes < 3.2 * BLOCK
+    monkeypatch.setattr(blocks, "_LATER", -1)
+    at_once = make_file(tree, b"g", written)
+    assert {page * PAGE // BLOCK for page in tree.state.pages[at_once.ino]} == {6}, "the journal has enough"
+    assert content(tree, at_once.ino) == written
+
+
+@pytest.mark.parametrize("room", [0, 1, 3])
+def test_a_large_write_that_the_journal_has_no_room_for_ends_with_whole_blocks(
+    stores: StoreMaker, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    tree = stores.new()
+    node = make_file(tree, b"f")
+    text = (b"%07d\n" % number for number in range(10 * BLOCK // 8))
+    begin, frames = State.begin, []
+
+    def short(state: State, *size: int, **how: bool) -> int:
+        if len(frames) > room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        frames.append(size)
+        return begin(state, *size, **how)
+
+    written = b"".join(text)
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "begin", short)
+        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+            tree.content.write(node.ino, 0, written)
+    assert content(tree, node.ino) == written[: (room + 1) * BLOCK]
+    tree = stores.crash(tree)
+    assert content(tree, node.ino) == written[: (room + 1) * BLOCK]
+    tree.content.write(node.ino, 0, written)
+    assert content(tree, node.ino) == written

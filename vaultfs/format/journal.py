@@ -73,19 +73,15 @@ class SegmentCodec:
         sealed = self.sealer.seal(_BODY.pack(self.number, self.first_lsn), start)
         return (start + sealed).ljust(HEADER_BYTES, b"\0")
 
-    def frame(
-        self, offset: int, head: tuple[int, int, list[Change]], data: bytes | memoryview = b""
-    ) -> tuple[bytes, int]:
-        """One frame to be written at `offset` of the segment, and how much of it is padding."""
+    def frame(self, offset: int, head: tuple[int, int, list[Change]], data: bytes | memoryview = b"") -> list[bytes]:
+        """One frame to be written at `offset` of the segment, in pieces: the last of them is padding."""
         data_length = len(data) + OVERHEAD if data else 0
         sealed_head = self.sealer.seal(_encode(head), _HEAD_MEANING.pack(b"vfsjhead", offset, data_length))
         prefix = _PREFIX.pack(self.mark, len(sealed_head), data_length, 0)
-        if data:
-            body = sealed_head + self.sealer.seal(data, _DATA_MEANING.pack(b"vfsjdata", offset, head[0]))
-        else:
-            body = sealed_head
-        padding = -len(body) % ALIGN
-        return b"".join((prefix, body, bytes(padding))), padding
+        padding = bytes(-(len(sealed_head) + data_length) % ALIGN)
+        if not data:
+            return [prefix, sealed_head, padding]
+        return [prefix, sealed_head, self.sealer.seal(data, _DATA_MEANING.pack(b"vfsjdata", offset, head[0])), padding]
 
     def parse(self, segment: bytes | memoryview, offset: int) -> Frame | None:
         """The frame at `offset`, its data not yet opened; None where there is no authentic frame."""

@@ -100,6 +100,11 @@ class _Zstd(threading.local):
 _zstd = _Zstd()
 
 
+def compresses(sample: bytes | memoryview) -> bool:
+    """Whether these bytes become a tenth shorter."""
+    return len(_zstd.compressor.compress(sample)) < len(sample) * 9 // 10
+
+
 class PackCodec:
     """Seals and opens the entries of one pack, always under the key of the epoch that its id names.
 
@@ -128,8 +133,7 @@ class PackCodec:
         """The sealed entry and its codec; compressed only where that makes it smaller."""
         codec = Codec.RAW
         # A sample decides, so that a video does not pay for a compression that cannot help.
-        probe = data[:_SAMPLE]
-        if len(data) <= _SAMPLE or len(_zstd.compressor.compress(probe)) < _SAMPLE * 9 // 10:
+        if len(data) <= _SAMPLE or compresses(data[:_SAMPLE]):
             packed = _zstd.compressor.compress(data)
             if len(packed) < len(data):
                 data, codec = packed, Codec.ZSTD

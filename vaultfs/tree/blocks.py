@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from vaultfs.durable import AHEAD_BYTES
-from vaultfs.format.pack import Entry, Kind, PackDamagedError, block_id
+from vaultfs.format.pack import Entry, Kind, PackDamagedError, block_id, compresses
 from vaultfs.tree.incoming import NotHereError
 from vaultfs.tree.packs import PUBLISHED, REMOTE, PackReader, PackWriter, Placed
 from vaultfs.tree.state import Op, State
@@ -34,6 +34,8 @@ SELECT b.blk, b.pack, b.number, b.offset, b.length, b.size, b.codec, p.id, p.sta
 FROM block b LEFT JOIN pack p ON p.pack=b.pack WHERE b.id=?
 """
 _SECTOR = 512
+_LATER = 6  # segments of the journal, 96 MiB: with more, nothing is put off any more
+_SAMPLE = 1024
 _WINDOW = 64  # blocks
 _WINDOWS = 64
 _MISSES = 1024
@@ -240,7 +242,13 @@ class Blocks:
             self.unsynced.remove(writer)
 
     def seal(self, data: bytes | memoryview) -> int:
-        """Seals a whole block written in one go; returns its row. Equal blocks are stored once."""
+        """Seals a whole block written in one go; returns its row. Equal blocks are stored once.
+
+        0: it was not sealed, and belongs into the journal until there is time. To compress it would take several times
+        as long as all else, and whoever writes would wait for that.
+        """
+        if len(self._state.journal.segments) <= _LATER and compresses(data[:_SAMPLE]):
+            return 0
         identity = block_id(self._state.keys, data)
         known = self.known(identity)
         if known:

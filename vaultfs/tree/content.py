@@ -151,8 +151,8 @@ class Content:
 
     def _write(self, node: Inode, offset: int, view: memoryview, end: int, *, clear_suid: bool, times: bool) -> None:
         """Writes whole pages; the file grows to `end` at most."""
-        state, ino = self._state, node.ino
-        now = state.begin(2 * (BLOCK_BYTES + _FRAME_OVERHEAD))
+        state = self._state
+        now = state.begin(BLOCK_BYTES + _FRAME_OVERHEAD)
         if times:
             node.mtime = node.ctime = now
         elif node.ctime == node.mtime - UNWRITTEN:
@@ -166,26 +166,28 @@ class Content:
         position, stop = offset, offset + len(view)
         try:
             while position < stop:
-                idx = position // BLOCK_BYTES
-                piece = view[position - offset : min(stop, (idx + 1) * BLOCK_BYTES) - offset]
-                whole = len(piece) == BLOCK_BYTES
-                if node.holes:
-                    node.holes = max(node.holes - self._missing(node, position, len(piece)), 0)
-                if whole:
-                    self._seal(ino, idx, piece)
-                # The size follows the data, so that a crash in between shows no zeros that nobody wrote.
-                self._grow(node, min(position + len(piece), end))
-                if not whole:
-                    self._journal(ino, position // PAGE, piece)
+                piece = view[position - offset : min(stop, position - position % BLOCK_BYTES + BLOCK_BYTES) - offset]
+                if not state.pending:
+                    state.begin(BLOCK_BYTES + _FRAME_OVERHEAD)  # the piece before is in a frame of its own
+                self._put(node, position, piece, end)
                 position += len(piece)
         finally:
             if state.pending:
                 state.end()
 
-    def _seal(self, ino: int, idx: int, piece: memoryview) -> None:
-        blk = self._blocks.seal(piece)
-        self._clean(ino, idx * PAGES_PER_BLOCK, (idx + 1) * PAGES_PER_BLOCK)
-        self._blocks.put_extent(ino, idx, blk, BLOCK_BYTES)
+    def _put(self, node: Inode, position: int, piece: memoryview, end: int) -> None:
+        """Writes pages of one block: sealed at once if they are all of it, else into the journal."""
+        ino, idx = node.ino, position // BLOCK_BYTES
+        if node.holes:
+            node.holes = max(node.holes - self._missing(node, position, len(piece)), 0)
+        blk = self._blocks.seal(piece) if len(piece) == BLOCK_BYTES else 0
+        if blk:
+            self._clean(ino, idx * PAGES_PER_BLOCK, (idx + 1) * PAGES_PER_BLOCK)
+            self._blocks.put_extent(ino, idx, blk, BLOCK_BYTES)
+        # The size follows the data, so that a crash in between shows no zeros that nobody wrote.
+        self._grow(node, min(position + len(piece), end))
+        if not blk:
+            self._journal(ino, position // PAGE, piece)
 
     def _missing(self, node: Inode, position: int, length: int) -> int:
         """How many bytes of a piece of one block, whole pages, were a hole so far."""
@@ -224,7 +226,7 @@ class Content:
         state = self._state
         state.block_changes(ino, page // PAGES_PER_BLOCK)
         state.note(Op.PAGES, ino, page, len(data))
-        segment, offset, _ = state.end(data)
+        segment, offset = state.end(data)
         state.set_pages(ino, state.run_of(segment, offset, page, len(data)))
 
     def _clean(self, ino: int, first: int, end: int) -> None:

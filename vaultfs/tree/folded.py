@@ -82,7 +82,7 @@ class Folded:
         state.begin(len(data), quiet=True)
         self._opened(node)
         state.note(Op.PAGES, ino, 0, len(data))
-        segment, offset, _ = state.end(data)
+        segment, offset = state.end(data)
         state.set_pages(ino, state.run_of(segment, offset, 0, len(data)))
 
     def _opened(self, node: Inode) -> None:

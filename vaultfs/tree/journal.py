@@ -151,24 +151,26 @@ class Journal:
         slot = self.free[0]
         codec = SegmentCodec(self._keys, os.urandom(ID_BYTES), self._number + 1, self.lsn + 1)
         self._tail, self._begun = b"", 0
-        self._put(slot.fd, codec.header(), 0)
+        self._put(slot.fd, [codec.header()], 0)
         self.free.popleft()
         self._number += 1
         self.segments.append(Segment(slot, codec))
 
-    def _put(self, descriptor: int, data: bytes, offset: int) -> None:
-        """Writes `data` at `offset`, where the last write ended, as whole pages.
+    def _put(self, descriptor: int, pieces: list[bytes], offset: int) -> int:
+        """Writes them at `offset`, where the last write ended, as whole pages; returns where they end.
 
         The first page is written again with what was in it already, the last one is filled up with zeros: the kernel
         need not read a page that has left its cache to change a part of it (measured: 60 to 100 µs for each).
         """
-        start = offset - len(self._tail)
-        pages = b"".join((self._tail, data, bytes(-(offset + len(data)) % _PAGE)))
-        done = 0
-        while done < len(pages):
-            done += os.pwrite(descriptor, pages[done:] if done else pages, start + done)
-        end = offset + len(data) - start
-        self._tail = pages[end - end % _PAGE : end]
+        start, end = offset - len(self._tail), offset + sum(map(len, pieces))
+        pages = [self._tail, *pieces, bytes(-end % _PAGE)]
+        done = start + os.pwritev(descriptor, pages, start)
+        while done < end:  # the disk is about to be full
+            done += os.pwrite(descriptor, b"".join(pages)[done - start :], done)
+        # Of each piece no more is looked at than could be in the last page: one may be long.
+        last = b"".join([piece[-_PAGE:] for piece in pages[:-1]])
+        self._tail = last[len(last) - end % _PAGE :]
+        return end
 
     def reserve(self, size: int) -> None:
         """Makes sure that a frame of `size` bytes fits, before anything is changed. Raises `OSError`."""
@@ -176,20 +178,19 @@ class Journal:
             self.begin_segment()
             self._frozen = False
 
-    def append(self, changes: list[Change], data: bytes | memoryview = b"") -> tuple[Segment, int, int]:
-        """Writes one frame; returns its segment, its offset there and its length. `reserve` comes first."""
+    def append(self, changes: list[Change], data: bytes | memoryview = b"") -> tuple[Segment, int]:
+        """Writes one frame; returns its segment and its offset there. `reserve` comes first."""
         segment = self.segments[-1]
         offset = segment.used
         lsn = self.lsn + 1
-        frame, padding = segment.codec.frame(offset, (lsn, self.synced, changes), data)
-        self._put(segment.slot.fd, frame, offset)
+        frame = segment.codec.frame(offset, (lsn, self.synced, changes), data)
+        segment.used = self._put(segment.slot.fd, frame, offset)
         self.lsn = segment.last_lsn = lsn
-        segment.used = offset + len(frame)
-        segment.data_end = segment.used - padding
-        self.bytes_since_checkpoint += len(frame)
+        segment.data_end = segment.used - len(frame[-1])
+        self.bytes_since_checkpoint += segment.used - offset
         if segment.used - self._begun > AHEAD_BYTES:
             self.beside(self._begin(segment))
-        return segment, offset, len(frame)
+        return segment, offset
 
     def begin_writing(self) -> None:
         """Sends what was appended on its way to the disk, and waits for nothing: an fsync will have less to do."""

@@ -148,7 +148,7 @@ class State(Rows):
         disk = os.statvfs(self.store)
         return disk.f_bavail * disk.f_frsize
 
-    def end(self, data: bytes | memoryview = b"") -> tuple[Segment, int, int]:
+    def end(self, data: bytes | memoryview = b"") -> tuple[Segment, int]:
         """Seals the changes since `begin` into the journal."""
         changes, self._changes = self._changes, []
         if self._touched:
