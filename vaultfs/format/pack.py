@@ -33,7 +33,7 @@ _ENTRY_MEANING = struct.Struct("<8s16sIB")
 HEADER_BYTES = _HEADER.size
 TRAILER_BYTES = _TRAILER.size
 MAX_FOOTER = 64 << 20
-_SAMPLE = 4096
+_SAMPLE = 2048
 _FOOTER_NUMBER = 0xFFFFFFFF
 
 
@@ -100,9 +100,9 @@ class _Zstd(threading.local):
 _zstd = _Zstd()
 
 
-def compresses(sample: bytes | memoryview) -> bool:
-    """Whether these bytes become a tenth shorter."""
-    return len(_zstd.compressor.compress(sample)) < len(sample) * 9 // 10
+def compresses(data: bytes | memoryview) -> bool:
+    """Whether it is worth trying: a sample tells, so that a video does not pay for what cannot help."""
+    return len(data) <= _SAMPLE or len(_zstd.compressor.compress(data[:_SAMPLE])) < _SAMPLE * 9 // 10
 
 
 class PackCodec:
@@ -129,11 +129,12 @@ class PackCodec:
     def _meaning(self, number: int, kind: int) -> bytes:
         return _ENTRY_MEANING.pack(b"vfspack1", self.id, number, kind)
 
-    def seal(self, number: int, kind: int, data: bytes | memoryview) -> tuple[bytes, int]:
-        """The sealed entry and its codec; compressed only where that makes it smaller."""
+    def seal(
+        self, number: int, kind: int, data: bytes | memoryview, *, smaller: bool | None = None
+    ) -> tuple[bytes, int]:
+        """The sealed entry and its codec; compressed only where that makes it smaller. `smaller`: as `compresses`."""
         codec = Codec.RAW
-        # A sample decides, so that a video does not pay for a compression that cannot help.
-        if len(data) <= _SAMPLE or compresses(data[:_SAMPLE]):
+        if compresses(data) if smaller is None else smaller:
             packed = _zstd.compressor.compress(data)
             if len(packed) < len(data):
                 data, codec = packed, Codec.ZSTD

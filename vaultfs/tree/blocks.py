@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vaultfs.durable import AHEAD_BYTES
 from vaultfs.format.pack import Entry, Kind, PackDamagedError, block_id, compresses
@@ -35,7 +35,6 @@ FROM block b LEFT JOIN pack p ON p.pack=b.pack WHERE b.id=?
 """
 _SECTOR = 512
 _LATER = 6  # segments of the journal, 96 MiB: with more, nothing is put off any more
-_SAMPLE = 1024
 _WINDOW = 64  # blocks
 _WINDOWS = 64
 _MISSES = 1024
@@ -247,46 +246,48 @@ class Blocks:
         0: it was not sealed, and belongs into the journal until there is time. To compress it would take several times
         as long as all else, and whoever writes would wait for that.
         """
-        if len(self._state.journal.segments) <= _LATER and compresses(data[:_SAMPLE]):
+        smaller = compresses(data)
+        if smaller and len(self._state.journal.segments) <= _LATER:
             return 0
         identity = block_id(self._state.keys, data)
-        known = self.known(identity)
-        if known:
-            return known
+        row = self._state.one(_KNOWN, identity)
+        if row is not None and self._to_be_had(identity, row):
+            return int(row[0])
         writer = self.writer
         if writer is None or writer.full:
             if writer is not None:
                 self.finish(writer)
             writer = self.writer = self.new_writer()
-        placed = writer.add(identity, data)
+        placed = writer.add(identity, data, smaller=smaller)
         self.reader.note(placed, writer.id)
         self.written += placed.entry.length
         self.to_sync(writer)
         if writer.behind > AHEAD_BYTES:
             self._state.journal.beside(writer.begin_writing)
-        return self.put(placed)
+        return self._put(placed, row and row[0])
 
     def known(self, identity: bytes) -> int:
         """The row of a block with this id whose bytes are here; 0 where there is none."""
         row = self._state.one(_KNOWN, identity)
-        if row is None:
-            return 0
+        return int(row[0]) if row is not None and self._to_be_had(identity, row) else 0
+
+    def _to_be_had(self, identity: bytes, row: tuple[Any, ...]) -> bool:
         blk, pack, number, offset, length, size, codec, pack_id, pack_state = row
         if pack_state is not None and pack_state < PUBLISHED:
-            return int(blk)
+            return True
         # On the remote it may be as well, but whoever writes a block must be able to read it without a network. And
         # what no file here has may be in no tree any more: then somebody may be about to remove it from the remote.
         let_go = blk in self._state.let_go or blk in self._state.let_go_before
         if not let_go and not self._committed(blk):
-            return 0
+            return False
         place = Placed(pack, number, Entry(Kind.BLOCK, identity, offset, length, size, codec))
         try:
             if pack_id is not None:
                 self.reader.read(place, pack_id)
-                return int(blk)
+                return True
         except (PackDamagedError, OSError):
             pass
-        return 0
+        return False
 
     def _committed(self, blk: int) -> bool:
         """Whether a file has the block that is in the vault, as far as one can tell: has a name, and does not lag.
@@ -329,8 +330,10 @@ class Blocks:
 
     def put(self, placed: Placed) -> int:
         """Notes where a new block stands, or one that so far was on the remote only; returns its row."""
+        return self._put(placed, self._state.one("SELECT blk FROM block WHERE id=?", placed.entry.id))
+
+    def _put(self, placed: Placed, blk: int | None) -> int:
         state, entry = self._state, placed.entry
-        blk = state.one("SELECT blk FROM block WHERE id=?", entry.id)
         if blk is None:
             blk = state.next_blk
             state.next_blk += 1
@@ -360,10 +363,11 @@ class Blocks:
         self.reader.drop(number)
         return True
 
-    def put_extent(self, ino: int, idx: int, blk: int, valid: int) -> None:
-        """Block `idx` of the file is now the first `valid` bytes of block row `blk` (0: a hole)."""
+    def put_extent(self, ino: int, idx: int, blk: int, valid: int, *, new: bool = False) -> None:
+        """Block `idx` of the file is now the first `valid` bytes of block row `blk` (0: a hole); `new`: it had none."""
         self._state.block_changes(ino, idx)
-        self._state.lets_go(ino, idx, idx)
+        if not new:
+            self._state.lets_go(ino, idx, idx)
         if blk:
             self._state.run("INSERT OR REPLACE INTO extent VALUES(?,?,?,?)", ino, idx, blk, valid)
         else:

@@ -183,7 +183,7 @@ class Content:
         blk = self._blocks.seal(piece) if len(piece) == BLOCK_BYTES else 0
         if blk:
             self._clean(ino, idx * PAGES_PER_BLOCK, (idx + 1) * PAGES_PER_BLOCK)
-            self._blocks.put_extent(ino, idx, blk, BLOCK_BYTES)
+            self._blocks.put_extent(ino, idx, blk, BLOCK_BYTES, new=position >= node.size)
         # The size follows the data, so that a crash in between shows no zeros that nobody wrote.
         self._grow(node, min(position + len(piece), end))
         if not blk:

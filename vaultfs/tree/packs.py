@@ -134,10 +134,15 @@ class PackWriter:
             done += os.pwrite(self.file.fd, data[done:] if done else data, self.size + done)
         self.size += len(data)
 
-    def add(self, identity: bytes, data: bytes | memoryview, kind: Kind = Kind.BLOCK) -> Placed:
-        """Seals a block or a node and appends it. Raises `OSError`; then the pack is as it was."""
+    def add(
+        self, identity: bytes, data: bytes | memoryview, kind: Kind = Kind.BLOCK, *, smaller: bool | None = None
+    ) -> Placed:
+        """Seals a block or a node and appends it. Raises `OSError`; then the pack is as it was.
+
+        `smaller`: whether it compresses, where somebody has looked.
+        """
         number, size = len(self.entries), self.size
-        sealed, codec = self.file.codec.seal(number, kind, data)
+        sealed, codec = self.file.codec.seal(number, kind, data, smaller=smaller)
         try:
             self._append(sealed)
         except OSError:

@@ -104,6 +104,7 @@ class SealWork:
             blk = blocks.known(result.id)
             if not blk and result.placed is not None:
                 blk = blocks.put(result.placed)
+                blocks.reader.note(result.placed, self.writer.id)
             elif not blk:
                 return
         keep(self._state, blocks, picture, blk, result.size)
