@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vaultfs.durable import AHEAD_BYTES
 from vaultfs.format.pack import Entry, Kind, PackDamagedError, block_id, compresses
@@ -15,7 +15,7 @@ from vaultfs.tree.statements import error
 from vaultfs.tree.whereabouts import shown_path, way_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 _EXTENTS = """
@@ -240,19 +240,31 @@ class Blocks:
         if writer.size == size and writer in self.unsynced:
             self.unsynced.remove(writer)
 
-    def seal(self, data: bytes | memoryview) -> int:
-        """Seals a whole block written in one go; returns its row. Equal blocks are stored once.
+    def seal(self, pieces: Sequence[memoryview]) -> list[int]:
+        """Seals whole blocks written in one go; returns their rows. Equal blocks are stored once. Raises `OSError`.
 
         0: it was not sealed, and belongs into the journal until there is time. To compress it would take several times
         as long as all else, and whoever writes would wait for that.
         """
-        smaller = compresses(data)
-        if smaller and len(self._state.journal.segments) <= _LATER:
-            return 0
-        identity = block_id(self._state.keys, data)
-        row = self._state.one(_KNOWN, identity)
-        if row is not None and self._to_be_had(identity, row):
-            return int(row[0])
+        smaller = [compresses(piece) for piece in pieces]
+        later = len(self._state.journal.segments) <= _LATER
+        identities = [
+            b"" if later and wait else block_id(self._state.keys, piece)
+            for piece, wait in zip(pieces, smaller, strict=True)
+        ]
+        rows, new = {b"": 0}, {}
+        for position, identity in enumerate(identities):
+            if identity not in rows:
+                rows[identity] = self.known(identity)
+                if not rows[identity]:
+                    new[identity] = position
+        # First all that passes over much data, and then what is small: a processor's cache has room for one of them.
+        placed = [self._append(identity, pieces[at], smaller=smaller[at]) for identity, at in new.items()]
+        for place in placed:
+            rows[place.entry.id] = self.put(place)
+        return [rows[identity] for identity in identities]
+
+    def _append(self, identity: bytes, data: memoryview, *, smaller: bool) -> Placed:
         writer = self.writer
         if writer is None or writer.full:
             if writer is not None:
@@ -264,30 +276,29 @@ class Blocks:
         self.to_sync(writer)
         if writer.behind > AHEAD_BYTES:
             self._state.journal.beside(writer.begin_writing)
-        return self._put(placed, row and row[0])
+        return placed
 
     def known(self, identity: bytes) -> int:
         """The row of a block with this id whose bytes are here; 0 where there is none."""
         row = self._state.one(_KNOWN, identity)
-        return int(row[0]) if row is not None and self._to_be_had(identity, row) else 0
-
-    def _to_be_had(self, identity: bytes, row: tuple[Any, ...]) -> bool:
+        if row is None:
+            return 0
         blk, pack, number, offset, length, size, codec, pack_id, pack_state = row
         if pack_state is not None and pack_state < PUBLISHED:
-            return True
+            return int(blk)
         # On the remote it may be as well, but whoever writes a block must be able to read it without a network. And
         # what no file here has may be in no tree any more: then somebody may be about to remove it from the remote.
         let_go = blk in self._state.let_go or blk in self._state.let_go_before
         if not let_go and not self._committed(blk):
-            return False
+            return 0
         place = Placed(pack, number, Entry(Kind.BLOCK, identity, offset, length, size, codec))
         try:
             if pack_id is not None:
                 self.reader.read(place, pack_id)
-                return True
+                return int(blk)
         except (PackDamagedError, OSError):
             pass
-        return False
+        return 0
 
     def _committed(self, blk: int) -> bool:
         """Whether a file has the block that is in the vault, as far as one can tell: has a name, and does not lag.
@@ -330,10 +341,8 @@ class Blocks:
 
     def put(self, placed: Placed) -> int:
         """Notes where a new block stands, or one that so far was on the remote only; returns its row."""
-        return self._put(placed, self._state.one("SELECT blk FROM block WHERE id=?", placed.entry.id))
-
-    def _put(self, placed: Placed, blk: int | None) -> int:
         state, entry = self._state, placed.entry
+        blk = state.one("SELECT blk FROM block WHERE id=?", entry.id)
         if blk is None:
             blk = state.next_blk
             state.next_blk += 1

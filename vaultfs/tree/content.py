@@ -17,7 +17,7 @@ from vaultfs.tree.statements import error
 from vaultfs.tree.whereabouts import shown_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from vaultfs.tree.blocks import Blocks, Extent
     from vaultfs.tree.folded import Folded
@@ -163,24 +163,28 @@ class Content:
         state.stamp(node, now)
         if offset > node.size:
             node.holes += gap(node.size, offset)
-        position, stop = offset, offset + len(view)
         try:
-            while position < stop:
-                piece = view[position - offset : min(stop, position - position % BLOCK_BYTES + BLOCK_BYTES) - offset]
-                if not state.pending:
-                    state.begin(BLOCK_BYTES + _FRAME_OVERHEAD)  # the piece before is in a frame of its own
-                self._put(node, position, piece, end)
-                position += len(piece)
+            if offset % BLOCK_BYTES + len(view) < BLOCK_BYTES:
+                self._put(node, offset, view, 0, end)  # most are a part of one block
+            else:
+                self._put_blocks(node, offset, view, end)
         finally:
             if state.pending:
                 state.end()
 
-    def _put(self, node: Inode, position: int, piece: memoryview, end: int) -> None:
-        """Writes pages of one block: sealed at once if they are all of it, else into the journal."""
+    def _put_blocks(self, node: Inode, offset: int, view: memoryview, end: int) -> None:
+        pieces = list(_by_block(offset, view))
+        rows = iter(self._blocks.seal([piece for _, piece in pieces if len(piece) == BLOCK_BYTES]))
+        for position, piece in pieces:
+            if not self._state.pending:
+                self._state.begin(BLOCK_BYTES + _FRAME_OVERHEAD)  # the piece before is in a frame of its own
+            self._put(node, position, piece, next(rows) if len(piece) == BLOCK_BYTES else 0, end)
+
+    def _put(self, node: Inode, position: int, piece: memoryview, blk: int, end: int) -> None:
+        """Writes pages of one block: into the journal, unless all of it is sealed in row `blk`."""
         ino, idx = node.ino, position // BLOCK_BYTES
         if node.holes:
             node.holes = max(node.holes - self._missing(node, position, len(piece)), 0)
-        blk = self._blocks.seal(piece) if len(piece) == BLOCK_BYTES else 0
         if blk:
             self._clean(ino, idx * PAGES_PER_BLOCK, (idx + 1) * PAGES_PER_BLOCK)
             self._blocks.put_extent(ino, idx, blk, BLOCK_BYTES, new=position >= node.size)
@@ -275,6 +279,15 @@ class Content:
         start = (page - run.page) * PAGE
         kept = self._run(node.ino, run)[start : start + inside]
         self._journal(node.ino, page, memoryview(kept))
+
+
+def _by_block(offset: int, view: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """What is to be written at `offset`, each block's part with its own offset."""
+    position, stop = offset, offset + len(view)
+    while position < stop:
+        end = min(stop, position - position % BLOCK_BYTES + BLOCK_BYTES)
+        yield position, view[position - offset : end - offset]
+        position = end
 
 
 def outgrows(size: int, new: int) -> bool:
