@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _CHUNK = bytes(1 << 20)
 _NOTE_BYTES = 256
 _PAGE = 4096
+_SHORT = 16 << 10  # what is shorter is copied together: that costs less than to write it in pieces
 
 
 class Slot:
@@ -164,12 +165,15 @@ class Journal:
         """
         start, end = offset - len(self._tail), offset + sum(map(len, pieces))
         pages = [self._tail, *pieces, bytes(-end % _PAGE)]
+        if end - start < _SHORT:
+            pages = [b"".join(pages)]
         done = start + os.pwritev(descriptor, pages, start)
         while done < end:  # the disk is about to be full
             done += os.pwrite(descriptor, b"".join(pages)[done - start :], done)
-        # Of each piece no more is looked at than could be in the last page: one may be long.
-        last = b"".join([piece[-_PAGE:] for piece in pages[:-1]])
-        self._tail = last[len(last) - end % _PAGE :]
+        if len(pages) > 1:  # no more is looked at than could be in the last page
+            pages = [b"".join([piece[-_PAGE:] for piece in pages])]
+        last = len(pages[0]) - (-end % _PAGE)
+        self._tail = pages[0][last - end % _PAGE : last]
         return end
 
     def reserve(self, size: int) -> None:
