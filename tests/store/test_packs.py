@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,12 +12,12 @@ import pytest
 from tests.store.elements import RemotePacks, a_file, named
 from tests.store.stores import KEYS, StoreMaker, content, make_file, work_off
 from tests.store.test_arrivals import bring, problems
-from vaultfs.format.pack import HEADER_BYTES, PackDamagedError, block_id, parse_header
+from vaultfs.format.pack import HEADER_BYTES, PackCodec, PackDamagedError, block_id, parse_header
 from vaultfs.tree import ROOT, packs
 from vaultfs.tree.housekeeping import SyncWork
 from vaultfs.tree.incoming import NotHereError
 from vaultfs.tree.ledger import REMOTE
-from vaultfs.tree.packs import PackReader, PackWriter, path_of
+from vaultfs.tree.packs import PackFile, PackReader, PackWriter, path_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,3 +122,32 @@ def test_a_pack_that_cannot_be_read_is_closed(tmp_path: Path, monkeypatch: pytes
     assert is_open() == before
     assert reader.read(place, writer.id) == DATA
     assert is_open() == before + 1
+
+
+def test_who_reads_on_has_the_kernel_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def note(_: int, offset: int, length: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_WILLNEED
+        asked.append((offset, offset + length))
+
+    monkeypatch.setattr(os, "posix_fadvise", note)
+    path, size, step = tmp_path / "file", 16 << 20, 128 << 10
+    content = os.urandom(size)
+    path.write_bytes(content)
+    file = PackFile(os.open(path, os.O_RDONLY), PackCodec(KEYS, KEYS.object_id()))
+    for offset in (3 * step, step, 9 * step, 8 * step):
+        assert file.read(offset, step) == content[offset : offset + step]
+    assert asked == [], "here and there"
+    for offset in range(9 * step, size, step):
+        assert file.read(offset, step) == content[offset : offset + step]
+        assert asked[-1][1] >= offset + 2 * step, "always some way before the reader"
+    assert all(first[1] == second[0] for first, second in pairwise(asked)), "nothing is asked for twice"
+    assert max(end - start for start, end in asked) <= 4 << 20
+    assert len(asked) < 20
+    asked.clear()
+    file.read(0, step)
+    file.read(5 * step, step)
+    assert asked == []
+    file.read(6 * step, step)
+    assert asked[0] == (7 * step, 9 * step), "little at first"
