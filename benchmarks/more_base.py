@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import sys
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.fsbench import drop_caches
 from benchmarks.memory_use import seconds, table
 from benchmarks.more_processes import end
 from benchmarks.targets import TARGETS, Target, Vaultfs
-from benchmarks.workloads import MEGABYTE
+from benchmarks.workloads import MEGABYTE, pieces
 from vaultfs.daemon.client import call
 
 if TYPE_CHECKING:
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["MEGABYTE", "Found", "Part", "by_target", "cold", "mounted", "note", "pieces", "seconds", "shown", "table"]
-
-_POOL_MEGABYTES = 64
 
 
 @dataclass(frozen=True)
@@ -123,19 +119,6 @@ def cold(target: Target) -> None:
     """Nothing of it in memory: not even what a daemon that began anew has had read."""
     restarted(target)
     drop_caches()
-
-
-@cache
-def _pool() -> memoryview:
-    return memoryview(random.Random(11).randbytes(_POOL_MEGABYTES * MEGABYTE))
-
-
-def pieces(megabytes: int, seed: int) -> Iterator[memoryview]:
-    """So many pieces of 1 MiB, incompressible, no two alike; much quicker than asking for new random bytes."""
-    dice, pool = random.Random(seed), _pool()
-    for _ in range(megabytes):
-        start = dice.randrange(len(pool) - MEGABYTE)
-        yield pool[start : start + MEGABYTE]
 
 
 def write_file(path: Path, megabytes: int, seed: int) -> None:

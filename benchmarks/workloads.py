@@ -25,8 +25,9 @@ MEGABYTE = 1 << 20
 PAGE = 4096
 BIG_MEGABYTES = 256
 RANDOM_PAGES = 64 * MEGABYTE // PAGE
-BLOB = random.Random(1).randbytes(2 * MEGABYTE)  # incompressible
-_pieces = itertools.count()
+BLOB = random.Random(1).randbytes(MEGABYTE)  # incompressible
+POOL_MEGABYTES = 64
+_runs = itertools.count()
 LINE = json.dumps({"role": "assistant", "ts": 1700000000, "content": "lorem ipsum dolor sit amet " * 9}) + "\n"
 ROW = LINE.encode()
 
@@ -49,14 +50,22 @@ def corpus(limit: int = 1500, largest: int = 200_000) -> list[tuple[str, bytes]]
     return found
 
 
-def fresh(megabytes: int) -> Iterator[memoryview]:
-    """So many pieces of a megabyte that nobody has seen: a file system that keeps equal blocks once finds none.
+@cache
+def _pool() -> memoryview:
+    return memoryview(random.Random(11).randbytes(POOL_MEGABYTES * MEGABYTE))
 
-    They begin at another place of `BLOB` each, and no two of those are a whole number of blocks apart.
-    """
-    for number in itertools.islice(_pieces, megabytes):
-        start = number * 40503 % (1 << 16)  # an odd number: all places below that come, once each
-        yield memoryview(BLOB)[start : start + MEGABYTE]
+
+def pieces(megabytes: int, seed: int) -> Iterator[memoryview]:
+    """So many pieces of 1 MiB, incompressible, no two alike; much quicker than asking for new random bytes."""
+    dice, pool = random.Random(seed), _pool()
+    for _ in range(megabytes):
+        start = dice.randrange(len(pool) - MEGABYTE)
+        yield pool[start : start + MEGABYTE]
+
+
+def fresh(megabytes: int) -> Iterator[memoryview]:
+    """The same, others each time: a file system that keeps equal blocks once finds none of them."""
+    return pieces(megabytes, 1000 + next(_runs))
 
 
 @cache
@@ -67,7 +76,7 @@ def text() -> str:
 def transcript(lines: int = 5000) -> list[bytes]:
     """Lines as agents write them, some 300 bytes each, of real text; others each time."""
     step = len(text()) // lines
-    first = next(_pieces) % step
+    first = next(_runs) % step
     said = (text()[start : start + 170] for start in range(first, lines * step, step))
     return [json.dumps({"role": "assistant", "ts": 1700000000, "content": part}).encode() + b"\n" for part in said]
 
@@ -120,9 +129,11 @@ def save_fsync_rename(d: str) -> int:
     return len(files)
 
 
-def seq_write(d: str) -> int:
+def seq_write(d: str) -> Steps:
+    data = list(fresh(BIG_MEGABYTES))
+    yield
     fd = os.open(os.path.join(d, "big"), os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
-    for piece in fresh(BIG_MEGABYTES):
+    for piece in data:
         os.write(fd, piece)
     os.fsync(fd)
     os.close(fd)
