@@ -275,7 +275,7 @@ class Blocks:
         self.written += placed.entry.length
         self.to_sync(writer)
         if writer.behind > AHEAD_BYTES:
-            self._state.journal.beside(writer.begin_writing)
+            self._state.journal.beside(writer.begins())
         return placed
 
     def known(self, identity: bytes) -> int:

@@ -193,15 +193,15 @@ class Journal:
         segment.data_end = segment.used - len(frame[-1])
         self.bytes_since_checkpoint += segment.used - offset
         if segment.used - self._begun > AHEAD_BYTES:
-            self.beside(self._begin(segment))
+            self.beside(self._begins(segment))
         return segment, offset
 
     def begin_writing(self) -> None:
         """Sends what was appended on its way to the disk, and waits for nothing: an fsync will have less to do."""
         if self.segments:  # else nothing was: not since the start either
-            self._begin(self.segments[-1])()
+            self._begins(self.segments[-1])()
 
-    def _begin(self, segment: Segment) -> Callable[[], None]:
+    def _begins(self, segment: Segment) -> Callable[[], None]:
         begun, self._begun = self._begun, segment.used - segment.used % _PAGE
         return partial(begin_writing, segment.slot.fd, begun, segment.used - begun)
 

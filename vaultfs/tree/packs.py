@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from vaultfs.crypto.sealing import OVERHEAD
@@ -25,6 +26,7 @@ from vaultfs.format.pack import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from vaultfs.crypto.keys import VaultKeys
@@ -158,10 +160,13 @@ class PackWriter:
         """How many bytes are not on their way to the disk, unless the kernel sent them by itself."""
         return self.size - self._begun
 
-    def begin_writing(self) -> None:
-        """Sends them on their way, and waits for nothing: a sync will have less to do. Safe in any thread."""
+    def begins(self) -> Callable[[], None]:
+        """A call, for any thread, that sends them on their way and waits for nothing: a sync will have less to do."""
         begun, self._begun = self._begun, self.size
-        begin_writing(self.file.fd, begun, self._begun - begun)
+        return partial(self._begin, begun, self._begun - begun)
+
+    def _begin(self, offset: int, length: int) -> None:
+        begin_writing(self.file.fd, offset, length)
 
     def finish(self) -> None:
         """Writes footer, padding and trailer. Raises `OSError`."""
