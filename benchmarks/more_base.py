@@ -27,10 +27,11 @@ __all__ = ["MEGABYTE", "Found", "Part", "by_target", "cold", "mounted", "note", 
 
 @dataclass(frozen=True)
 class Part:
-    """What a part is given: a directory of its own, and whether small sizes are enough."""
+    """What a part is given: a directory of its own, whether small sizes are enough, and how long the day is."""
 
     work: Path
     quick: bool
+    days: int = 1
 
 
 @dataclass

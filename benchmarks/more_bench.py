@@ -33,6 +33,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks/more", description=__doc__)
     parser.add_argument("--only", default="", metavar="P,P", help="parts: " + ", ".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="small sizes: whether it runs, not how fast")
+    parser.add_argument("--days", type=int, default=1, metavar="N", help="how long the day is; default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every single figure there")
     parser.add_argument("--known", type=Path, metavar="FILE", help="take parts not measured now from that JSON")
     parser.add_argument("--update", type=Path, metavar="PAGE", help="also put the tables into docs/performance.md")
@@ -40,7 +41,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def measure(name: str, work: Path, *, quick: bool) -> dict[str, Any]:
+def measure(name: str, work: Path, *, quick: bool, days: int) -> dict[str, Any]:
     """One part: its text and its figures. A part that fails says so where its table would stand."""
     title, run = PARTS[name]
     head = f"{where()}; load {os.getloadavg()[0]:.1f} at the start{'; small sizes' if quick else ''}."
@@ -48,7 +49,7 @@ def measure(name: str, work: Path, *, quick: bool) -> dict[str, Any]:
     directory.mkdir()
     start = time.monotonic()
     try:
-        found = run(Part(directory, quick))
+        found = run(Part(directory, quick, days))
     except (OSError, RuntimeError, AssertionError, ValueError) as error:
         note(f"{name}: {type(error).__name__}: {error}")
         found = Found(f"failed: {type(error).__name__}", {"failed": str(error)})
@@ -68,7 +69,7 @@ def main() -> None:
     known = json.loads(args.known.read_text()) if args.known else {}
     results: dict[str, Any] = {name: known[name] for name in PARTS if name in known}
     for name in chosen(args.only, list(PARTS), "part"):
-        results[name] = measure(name, args.work, quick=args.quick)
+        results[name] = measure(name, args.work, quick=args.quick, days=args.days)
         print(results[name]["text"] + "\n", flush=True)
         if args.json:
             args.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -15,7 +15,7 @@ from benchmarks.more_base import Found, Part, Published, mounted, note, pieces, 
 
 AGENTS = 2
 KEPT_FILES = 400  # of those that are made and removed
-SHOWN_EVERY = 8
+COLUMNS = 12
 PUBLISH_SECONDS = 120.0
 _PERSON = {f"GIT_{role}_{key}": "bench@localhost" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
 
@@ -78,7 +78,8 @@ def slope(figures: list[int]) -> float:
 
 def run(part: Part) -> Found:
     """One vault, published to a directory; memory is read when a round is published."""
-    rounds, steps, files = (16, 20, 10) if part.quick else (96, 150, 60)
+    rounds, steps, files = (16, 20, 10) if part.quick else (96 * part.days, 150, 60)
+    shown_every = max(rounds // COLUMNS, 1)
     with ExitStack() as stack:
         (target,) = stack.enter_context(mounted([Published(part.work / "vaultfs")]))
         assert isinstance(target, Published)
@@ -91,10 +92,10 @@ def run(part: Part) -> Found:
             now = memory(pid)
             resident.append(now[0])
             anonymous.append(now[1])
-            if number % SHOWN_EVERY == 0:
+            if number % shown_every == 0:
                 note(f"day: round {number} of {rounds}, {now[0] / 1024:.1f} MiB")
         there = target.status()
-    marks = range(SHOWN_EVERY, rounds + 1, SHOWN_EVERY)
+    marks = range(shown_every, rounds + 1, shown_every)
     lines = [
         [name, *(f"{figures[mark - 1] / 1024:.1f}" for mark in marks)]
         for name, figures in (("resident", resident), ("of it anonymous", anonymous))
