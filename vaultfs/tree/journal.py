@@ -167,7 +167,9 @@ class Journal:
         pages = [self._tail, *pieces, bytes(-end % _PAGE)]
         if end - start < _SHORT:
             pages = [b"".join(pages)]
-        done = start + os.pwritev(descriptor, pages, start)
+            done = start + os.pwrite(descriptor, pages[0], start)
+        else:
+            done = start + os.pwritev(descriptor, pages, start)
         while done < end:  # the disk is about to be full
             done += os.pwrite(descriptor, b"".join(pages)[done - start :], done)
         if len(pages) > 1:  # no more is looked at than could be in the last page
