@@ -13,6 +13,7 @@ import pytest
 from tests.store.stores import content, make_file, names_of, work_off
 from vaultfs import clock
 from vaultfs.format.journal import SEGMENT_BYTES
+from vaultfs.format.pack import BLOCK_BYTES, PACK_BYTES
 from vaultfs.tree import ROOT, database, housekeeping
 from vaultfs.tree.housekeeping import CHECKPOINT_NS, REST_NS, RestWork, SpareWork, SyncWork
 from vaultfs.tree.packs import PackWriter
@@ -262,3 +263,19 @@ def test_what_was_written_is_on_the_disk_once_nobody_writes_for_a_moment(
     assert next_rest(tree) is None, "once is enough"
     now += CHECKPOINT_NS
     assert isinstance(tree.tick(), SyncWork), "a checkpoint is due all the same"
+
+
+def test_blocks_that_were_changed_here_and_there_are_sealed_into_packs_of_the_usual_size(stores: StoreMaker) -> None:
+    tree = stores.new()
+    node = make_file(tree, b"large")
+    megabytes = 40
+    for offset in range(megabytes):
+        tree.content.write(node.ino, offset << 20, os.urandom(1 << 20))
+    before = set(tree.blocks.directory.glob("*/*"))
+    for offset in range(0, megabytes << 20, BLOCK_BYTES):
+        tree.content.write(node.ino, offset, os.urandom(4096))
+    while tree.state.pages:
+        work_off(tree.keeper.seal(everything=True))
+    sizes = [path.stat().st_size for path in set(tree.blocks.directory.glob("*/*")) - before]
+    assert sum(sizes) >= megabytes << 20
+    assert max(sizes) < 2 * PACK_BYTES

@@ -12,7 +12,7 @@ from vaultfs.crypto.sealing import OpenFailedError
 from vaultfs.format.pack import BLOCK_BYTES, PACK_BYTES, PackDamagedError, block_id
 from vaultfs.tree.content import PAGES_PER_BLOCK, overlay
 from vaultfs.tree.incoming import NotHereError
-from vaultfs.tree.inode import PAGE, next_page
+from vaultfs.tree.inode import next_page
 from vaultfs.tree.packs import PackReader, Placed
 from vaultfs.tree.state import Op
 
@@ -169,7 +169,7 @@ def _covered(picture: Picture, extent: Extent) -> bool:
 def pictures_of(state: State, blocks: Blocks, inos: list[int]) -> list[Picture]:
     """The dirty blocks of these files, up to one batch."""
     out: list[Picture] = []
-    pages_taken = 0
+    taken = 0
     for ino in inos:
         node = state.find(ino)
         pages = state.pages.get(ino)
@@ -183,7 +183,7 @@ def pictures_of(state: State, blocks: Blocks, inos: list[int]) -> list[Picture]:
             if extent is not None and extent.blk in blocks.wanted:
                 continue
             out.append(Picture(ino, idx, size, found, extent))
-            pages_taken += len(found)
-            if pages_taken * PAGE >= _BATCH_BYTES or len(out) >= _BATCH_BLOCKS:
+            taken += size  # whatever of it is in the journal, all of the block goes into the pack
+            if taken >= _BATCH_BYTES or len(out) >= _BATCH_BLOCKS:
                 return out
     return out
