@@ -46,8 +46,9 @@ def events(path: Path) -> list[dict[str, Any]]:
 
 
 def content(name: str, version: int, size: int) -> bytes:
-    """The bytes of a version of a file; no two versions have a sector in common."""
-    return random.Random(f"{name}:{version}").randbytes(size)
+    """The bytes of a version of a file, half of them text; no two versions have a sector in common."""
+    dice = random.Random(f"{name}:{version}")
+    return dice.randbytes(size) if dice.random() < 0.5 else dice.randbytes(size // 2 + 1).hex().encode()[:size]
 
 
 def read_or_none(path: Path) -> bytes | None:

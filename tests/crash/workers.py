@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MAX_SIZE = 150_000
+MAX_SIZE, LARGE = 150_000, 3_000_000
 
 
 class Saver(Worker):
@@ -27,7 +27,7 @@ class Saver(Worker):
         while True:
             version += 1
             name = f"s{self.rng.randrange(6)}"
-            size = self.rng.choice([0, 10, 4096, 70_000, MAX_SIZE])
+            size = self.rng.choice([0, 10, 4096, 70_000, MAX_SIZE] * 4 + [LARGE])
             temporary = self.directory / f"{name}.tmp"
             fd = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
             os.write(fd, content(name, version, size))
@@ -182,7 +182,7 @@ class Closer(Worker):
 
     def run(self, log: Log) -> None:
         for number in range(1_000_000):
-            name, size = f"c{number:06}", self.rng.choice([0, 1, 500, 4097, 66_000, MAX_SIZE])
+            name, size = f"c{number:06}", self.rng.choice([0, 1, 500, 4097, 66_000, MAX_SIZE] * 4 + [LARGE])
             log.say("begin", name=name, size=size)
             fd = os.open(self.directory / name, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o644)
             data = content(name, 1, size)
