@@ -194,7 +194,13 @@ def test_what_has_to_be_compressed_waits_in_the_journal(stores: StoreMaker, monk
     assert not tree.state.pages
     assert content(tree, node.ino) == written
     assert tree.stats().pack_bytes < 3.2 * BLOCK
+    size = tree.stats().pack_bytes
+    again = make_file(tree, b"again", written[: 6 * BLOCK])
+    assert again.ino not in tree.state.pages, "what is there already is stored once, at once"
+    assert content(tree, again.ino) == written[: 6 * BLOCK]
+    assert tree.stats().pack_bytes == size
     monkeypatch.setattr(blocks, "_LATER", -1)
+    text, written = text[7:], os.urandom(BLOCK) + text[7 : 7 + 5 * BLOCK] + text[:999]
     at_once = make_file(tree, b"g", written)
     assert {page * PAGE // BLOCK for page in tree.state.pages[at_once.ino]} == {6}, "the journal has enough"
     assert content(tree, at_once.ino) == written

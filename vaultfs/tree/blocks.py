@@ -246,25 +246,23 @@ class Blocks:
         0: it was not sealed, and belongs into the journal until there is time. To compress it would take several times
         as long as all else, and whoever writes would wait for that.
         """
-        smaller = [compresses(piece) for piece in pieces]
         later = len(self._state.journal.segments) <= _LATER
-        identities = [
-            b"" if later and wait else block_id(self._state.keys, piece)
-            for piece, wait in zip(pieces, smaller, strict=True)
-        ]
-        rows, new = {b"": 0}, {}
-        for position, identity in enumerate(identities):
-            if identity not in rows:
-                rows[identity] = self.known(identity)
-                if not rows[identity]:
-                    new[identity] = position
+        identities = [block_id(self._state.keys, piece) for piece in pieces]
+        rows: dict[bytes, int] = {}
+        new: list[tuple[bytes, memoryview, bool]] = []
+        for identity, piece in zip(identities, pieces, strict=True):
+            if identity in rows:
+                continue
+            rows[identity] = self.known(identity)
+            if not rows[identity] and not ((smaller := compresses(piece)) and later):
+                new.append((identity, piece, smaller))
         # First all that passes over much data, and then what is small: a processor's cache has room for one of them.
-        placed = [self._append(identity, pieces[at], smaller=smaller[at]) for identity, at in new.items()]
+        placed = [self._append(*block) for block in new]
         for place in placed:
             rows[place.entry.id] = self.put(place)
         return [rows[identity] for identity in identities]
 
-    def _append(self, identity: bytes, data: memoryview, *, smaller: bool) -> Placed:
+    def _append(self, identity: bytes, data: memoryview, smaller: bool) -> Placed:
         writer = self.writer
         if writer is None or writer.full:
             if writer is not None:
