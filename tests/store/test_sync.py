@@ -12,7 +12,6 @@ from tests.store.stores import make_file
 from vaultfs import durable
 from vaultfs.durable import AHEAD_BYTES
 from vaultfs.format.pack import BLOCK_BYTES
-from vaultfs.tree import journal as journals
 
 if TYPE_CHECKING:
     from tests.store.stores import StoreMaker
@@ -127,8 +126,10 @@ def test_a_segment_that_was_given_up_is_not_waited_for(stores: StoreMaker) -> No
 
 
 def test_what_is_sent_ahead_is_what_was_written_since(stores: StoreMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[tuple[int, int]] = []
-    monkeypatch.setattr(journals, "begin_writing", lambda _, offset, length: sent.append((offset, offset + length)))
+    sent: list[tuple[int, int, bool]] = []
+    monkeypatch.setattr(
+        durable, "write_out", lambda _, offset, length, *, wait: sent.append((offset, offset + length, wait))
+    )
     tree = stores.new()
     journal = tree.state.journal
     while journal.segments:
@@ -141,8 +142,12 @@ def test_what_is_sent_ahead_is_what_was_written_since(stores: StoreMaker, monkey
         before = journal.newest
         tree.content.write(node.ino, 4096, b"y" * 4096)
         tree.sync_soon()
-        begun, used = sent[-1]
-        assert (begun, used) == (end // 4096 * 4096 if journal.newest == before else 0, journal.segments[-1].used)
+        begun, used, waits = sent[-1]
+        assert (begun, used, waits) == (
+            end // 4096 * 4096 if journal.newest == before else 0,
+            journal.segments[-1].used,
+            False,
+        )
         end = used
     assert journal.newest > 2
     assert tree.sync() is not None, "it makes nothing durable"
