@@ -258,23 +258,22 @@ class Blocks:
                 new.append((identity, piece, smaller))
         # First all that passes over much data, and then what is small: a processor's cache has room for one of them.
         placed = [self._append(*block) for block in new]
-        for place in placed:
-            rows[place.entry.id] = self.put(place)
+        for place, pack_id in placed:
+            rows[place.entry.id] = self.put(place, pack_id)
         return [rows[identity] for identity in identities]
 
-    def _append(self, identity: bytes, data: memoryview, smaller: bool) -> Placed:
+    def _append(self, identity: bytes, data: memoryview, smaller: bool) -> tuple[Placed, bytes]:
         writer = self.writer
         if writer is None or writer.full:
             if writer is not None:
                 self.finish(writer)
             writer = self.writer = self.new_writer()
         placed = writer.add(identity, data, smaller=smaller)
-        self.reader.note(placed, writer.id)
         self.written += placed.entry.length
         self.to_sync(writer)
         if writer.behind > AHEAD_BYTES:
             self._state.journal.beside(writer.begins())
-        return placed
+        return placed, writer.id
 
     def known(self, identity: bytes) -> int:
         """The row of a block with this id whose bytes are here; 0 where there is none."""
@@ -337,9 +336,10 @@ class Blocks:
             state.run(_PLACE, *place[0], blk)
         return blk
 
-    def put(self, placed: Placed) -> int:
-        """Notes where a new block stands, or one that so far was on the remote only; returns its row."""
+    def put(self, placed: Placed, pack_id: bytes) -> int:
+        """Notes where a block stands that was sealed just now: new, or so far on the remote only; returns its row."""
         state, entry = self._state, placed.entry
+        self.reader.note(placed, pack_id)
         blk = state.one("SELECT blk FROM block WHERE id=?", entry.id)
         if blk is None:
             blk = state.next_blk

@@ -232,7 +232,7 @@ class _Write:
         for start in range(0, len(self._placed), _PER_FRAME):
             state.begin(grows=False, quiet=True)
             for placed in self._placed[start : start + _PER_FRAME]:
-                rows[placed.entry.id] = blocks.put(placed)
+                rows[placed.entry.id] = blocks.put(placed, self._writer.id)
             state.end()
         self._placed = []
         later = {one.id for one in self._new}

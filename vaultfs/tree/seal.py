@@ -103,8 +103,7 @@ class SealWork:
         if result.id:
             blk = blocks.known(result.id)
             if not blk and result.placed is not None:
-                blk = blocks.put(result.placed)
-                blocks.reader.note(result.placed, self.writer.id)
+                blk = blocks.put(result.placed, self.writer.id)
             elif not blk:
                 return
         keep(self._state, blocks, picture, blk, result.size)
